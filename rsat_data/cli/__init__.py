@@ -1,0 +1,101 @@
+"""The command line. Commands are imported when they are run, so ``--help`` stays instant."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from rsat_data import __version__
+from rsat_data.errors import EXIT_ERROR, EXIT_INTERRUPTED, RsatError
+
+#: name -> (module, attribute, one-line help). Rows appear in ``--help`` in this order.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "doctor": ("rsat_data.cli.doctor", "doctor", "Show packages, hardware, model files, and what is missing for more."),
+    "models": ("rsat_data.cli.models", "models", "List, fetch and verify model files."),
+    "synth": ("rsat_data.cli.synth", "synth", "Make conversations whose truth is known."),
+    "build": ("rsat_data.cli.build", "build", "Turn a folder of conversation videos into a dataset."),
+    "status": ("rsat_data.cli.status", "status", "Show what of a build is done, running, quarantined."),
+    "validate": ("rsat_data.cli.validate", "validate", "Check a dataset: schema, hashes, clocks, codes, splits."),
+}
+
+EPILOG = """\b
+Examples:
+  rsat-data doctor
+  rsat-data build --videos my_videos --out my_dataset
+  rsat-data status my_dataset
+  rsat-data validate my_dataset
+"""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports one only when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the table's own help lines, importing nothing."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="rsat-data")
+def cli() -> None:
+    """Videos of conversations to Parquet triplets (speech, head mesh, image) of both people.
+
+    Runs on any machine: no GPU, token or licence form needed.
+    """
+
+
+def print_error(error: RsatError) -> None:
+    """Write an error and its hint to standard error."""
+    click.secho("error: ", fg="red", bold=True, nl=False, err=True)
+    click.echo(error.message, err=True)
+    if error.hint:
+        click.echo(f"  {error.hint}", err=True)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    try:
+        result = cli.main(args=list(arguments), prog_name="rsat-data", standalone_mode=False)
+    except click.exceptions.Abort:
+        return _interrupted(arguments)
+    except KeyboardInterrupt:
+        return _interrupted(arguments)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except RsatError as error:
+        print_error(error)
+        return error.exit_code
+    except BrokenPipeError:
+        return EXIT_ERROR
+    return result if isinstance(result, int) else 0
+
+
+def _interrupted(arguments: Sequence[str]) -> int:
+    click.echo("\ninterrupted; nothing is lost. To go on:", err=True)
+    click.echo(f"  rsat-data {shlex.join(arguments)}", err=True)
+    return EXIT_INTERRUPTED
+
+
+def main() -> NoReturn:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))
