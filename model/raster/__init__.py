@@ -1,0 +1,86 @@
+"""Mesh rasterisers with one interface: triangles to (face id, perspective-correct barycentrics, depth).
+
+    fragments = rasterize(vertices, faces, camera)
+    colours = interpolate(fragments, faces, vertex_colours)
+
+Backends: ``numba`` (CPU, multi-core), ``torch`` (any device), ``reference`` (slow and obvious, for tests). ``auto`` takes
+numba for tensors on the CPU and torch elsewhere. Gradients reach vertices and attributes; where silhouettes move, a
+pixel jumps from one face to another, and that jump has none.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from model.camera import Camera
+from model.raster.fragments import NEAR, Fragments, fragments_from_faces
+from model.raster.interpolate import interpolate
+
+__all__ = ["NEAR", "Backend", "Fragments", "interpolate", "rasterize"]
+
+Backend = Literal["auto", "numba", "torch", "reference"]
+
+
+def rasterize(
+    vertices: torch.Tensor,
+    faces: torch.Tensor,
+    camera: Camera,
+    backend: Backend = "auto",
+    *,
+    near: float = NEAR,
+    threads: int | None = None,
+) -> Fragments:
+    """Find the nearest face behind every pixel of a batch of poses of one mesh.
+
+    Args:
+        vertices: (B, V, 3) float32 or float64, camera frame of OpenCV, metres.
+        faces: (F, 3) int64. Both sides of a face are drawn. F may be 0.
+        camera: intrinsics and image size; the principal point may lie anywhere.
+        backend: see the module's docstring.
+        near: surfaces nearer than this (metres) are cut away, exactly: a triangle that reaches behind the camera is
+            drawn where it lies beyond the plane. Degenerate triangles and those with a NaN are skipped.
+        threads: threads of the numba backend; None for torch's setting. The result does not depend on it.
+
+    Returns:
+        Fragments on the device of ``vertices``. Where two faces are equally near the lower id wins.
+
+    Raises:
+        ValueError: wrong shapes, dtypes or indices.
+    """
+    _check(vertices, faces, near)
+    if backend == "auto":
+        backend = "numba" if vertices.device.type == "cpu" else "torch"
+    if backend == "torch":
+        from model.raster import torch_backend
+
+        ids = torch_backend.face_ids(vertices, faces, camera, near)
+        return fragments_from_faces(ids, vertices, faces, camera)
+    if backend == "numba":
+        from model.raster import numba_backend as arrays
+    elif backend == "reference":
+        from model.raster import reference as arrays  # type: ignore[no-redef]
+    else:
+        raise ValueError(f"Unknown raster backend {backend!r}: choose auto, numba, torch or reference")
+    points, triangles = vertices.detach().cpu().numpy(), faces.detach().cpu().numpy()
+    face_id, bary, depth = arrays.rasterize_arrays(points, triangles, camera, near, threads)
+    ids = torch.from_numpy(face_id).to(vertices.device)
+    if vertices.requires_grad and torch.is_grad_enabled():
+        return fragments_from_faces(ids, vertices, faces, camera)
+    return Fragments(ids, torch.from_numpy(bary).to(vertices.device), torch.from_numpy(depth).to(vertices.device))
+
+
+def _check(vertices: torch.Tensor, faces: torch.Tensor, near: float) -> None:
+    if vertices.ndim != 3 or vertices.shape[-1] != 3:
+        raise ValueError(f"vertices should have shape (B, V, 3), got {tuple(vertices.shape)}")
+    if vertices.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"vertices should be float32 or float64, got {vertices.dtype}")
+    if faces.ndim != 2 or faces.shape[-1] != 3 or faces.dtype != torch.int64:
+        raise ValueError(f"faces should be int64 of shape (F, 3), got {faces.dtype} {tuple(faces.shape)}")
+    if faces.device != vertices.device:
+        raise ValueError(f"faces lie on {faces.device}, vertices on {vertices.device}; move one of them")
+    if faces.numel() and (int(faces.min()) < 0 or int(faces.max()) >= vertices.shape[1]):
+        raise ValueError(f"faces name vertices {int(faces.min())}..{int(faces.max())}, there are {vertices.shape[1]}")
+    if not near > 0:
+        raise ValueError(f"near must be positive, got {near}")
