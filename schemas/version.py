@@ -1,0 +1,17 @@
+"""Version of the dataset format, and how it travels inside the files."""
+
+from __future__ import annotations
+
+#: Version of the dataset format. The major number changes when an old reader would misread a file.
+FORMAT_VERSION = "1.0"
+
+#: Key of the Parquet file metadata that holds :data:`FORMAT_VERSION`.
+VERSION_KEY = b"rsat_data.format_version"
+
+#: Key of the Parquet file metadata that holds the name of the table.
+TABLE_KEY = b"rsat_data.table"
+
+
+def is_readable(version: str) -> bool:
+    """Whether code of this format version understands files of ``version``: the major numbers agree."""
+    return version.split(".")[0] == FORMAT_VERSION.split(".")[0]

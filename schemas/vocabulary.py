@@ -1,0 +1,32 @@
+"""Closed vocabularies that several tables share."""
+
+from __future__ import annotations
+
+PERSONS = ("A", "B")
+SPLITS = ("train", "validation", "test")
+KINSHIP = ("blood", "non_blood", "unknown")
+STATUS = ("equal", "unequal", "unknown")
+#: Seen from one person of the pair: who has the higher standing.
+SENIOR_OF_PERSON = ("self", "partner", "none", "unknown")
+#: Seen from outside: who has the higher standing.
+SENIOR_OF_CLIP = ("A", "B", "none", "unknown")
+RELATION_SOURCES = ("unlabelled", "metadata", "votes", "adjudicated")
+AUDIO_ISOLATION = ("channel", "gated", "mixture")
+#: What a row may hold that identifies a person.
+PII = ("face", "voice", "name", "place", "minor")
+
+
+def senior_of_person(senior: str, person: str) -> str:
+    """Turn the clip's view of seniority (A, B, none, unknown) into the view of ``person`` (A or B)."""
+    if senior in PERSONS:
+        return "self" if senior == person else "partner"
+    return senior
+
+
+def senior_of_clip(senior: str, person: str) -> str:
+    """Turn the view of ``person`` (self, partner, none, unknown) into the clip's (A, B, none, unknown)."""
+    if senior == "self":
+        return person
+    if senior == "partner":
+        return "B" if person == "A" else "A"
+    return senior
