@@ -46,7 +46,7 @@ def read_audio_16k(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _blocks(opened: Opened) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    stream = opened.need_audio()
+    opened.need_audio()
     resamplers: list[av.AudioResampler] = []
     written = 0  # samples given out so far
     clock: float | None = None  # time at which the samples fed so far end
@@ -86,7 +86,8 @@ def _blocks(opened: Opened) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             ]
             position = round(time * SAMPLE_RATE)
             if position - written > _MAX_GAP_S * SAMPLE_RATE:
-                raise unreadable(opened.path, f"the sound's clock jumps from {written / SAMPLE_RATE:.1f} to {time:.1f} s")
+                before = written / SAMPLE_RATE
+                raise unreadable(opened.path, f"the sound's clock jumps from {before:.1f} to {time:.1f} s")
             skip = max(0, written - position)
             if position > written:
                 gap = position - written

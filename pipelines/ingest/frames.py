@@ -13,9 +13,10 @@ import av.error
 import numpy as np
 from av.video.reformatter import Colorspace, Interpolation
 
+from pipelines.ingest.colour import matrix_coefficients, rgb_420
 from pipelines.ingest.container import Opened, frame_rate, open_media, pixel_aspect, unreadable
 
-# ISO/IEC 23091-2 matrix coefficients -> the scaler's tables. 2 is "unspecified".
+# Matrix coefficients (ITU-T H.273) -> the scaler's tables.
 _MATRICES = {
     1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 6: Colorspace.SMPTE170M, 7: Colorspace.SMPTE240M,
     9: Colorspace.BT2020, 10: Colorspace.BT2020,
@@ -81,16 +82,17 @@ def to_rgb(frame: av.VideoFrame, upright: Upright, size: tuple[int, int] | None 
     width, height = size or (upright.width, upright.height)
     if upright.quarter_turns % 2:
         width, height = height, width
-    matrix = _MATRICES.get(int(frame.colorspace)) or (Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601)
-    picture = frame.reformat(
-        width=width,
-        height=height,
-        format="rgb24",
-        src_colorspace=matrix,
-        # Chroma is interpolated (not repeated) and rounding is exact: landmarks and colours gain, bytes stay the same.
-        interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
-        threads=1,
-    ).to_ndarray()
+    picture = rgb_420(frame) if (width, height) == (frame.width, frame.height) else None
+    if picture is None:
+        picture = frame.reformat(
+            width=width,
+            height=height,
+            format="rgb24",
+            src_colorspace=_MATRICES[matrix_coefficients(frame)],
+            # Without these two the scaler repeats chroma and rounds down: a bias of 1 to 2 of 255.
+            interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
+            threads=1,
+        ).to_ndarray()
     if upright.quarter_turns:
         picture = np.rot90(picture, upright.quarter_turns)
     if upright.mirrored:
