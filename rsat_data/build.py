@@ -95,7 +95,9 @@ class Line:
                 self._refuse(source, "DuplicateSource", same)
                 continue
             seen[sha256] = source.name
-            yield from self._advance(source_unit(source, sha256))
+            unit = source_unit(source, sha256)
+            self._enter(unit)
+            yield from self._advance(unit)
 
     def _advance(self, unit: Unit) -> Iterable[Task]:
         """Tasks that can start now; what is finished already is passed through at once."""
@@ -106,7 +108,6 @@ class Line:
             for stage in stages:
                 unit.started.add(stage.name)
                 key = unit_key(self.recipe, unit, stage)
-                self._grow(stage.name, unit)
                 done = self.workspace.finished(stage.name, key)
                 failure = None if done else self.workspace.failure(stage.name, key)
                 if done is not None:
@@ -141,17 +142,17 @@ class Line:
             for span in summary.get("skipped", []):
                 self.result.failures.append(self._skipped_span(unit, stage, key, span))
             for clip in clips:
+                self._enter(clip)
+            for clip in clips:
                 yield from self._advance(clip)
 
     # Engine callbacks ------------------------------------------------------------------------------------------
 
     def _on_progress(self, task: Task, share: float) -> None:
-        unit, _ = self.units[task.task_id]
         self.running[task.task_id] = share
         stage = task.task_id.partition("-")[0]
         self._show(stage)
         self._save_state("running")
-        del unit
 
     def _on_done(self, outcome: Outcome) -> Iterable[Task]:
         task = outcome.task
@@ -202,6 +203,7 @@ class Line:
 
     def _fail(self, unit: Unit, failure: Failure) -> None:
         unit.failed = True
+        self._enter(unit, sign=-1)  # the stages behind this one will not see it
         self.counts[failure.stage]["failed"] += 1
         self._count(failure.stage, unit)
         self._report(failure)
@@ -237,13 +239,12 @@ class Line:
     def _weight(self, stage: str, unit: Unit) -> float:
         return unit.duration_s if self.recipe.stages[stage].unit == "clip" else 1.0
 
-    def _grow(self, stage: str, unit: Unit) -> None:
-        # Later stages will have to do this unit as well: count it in their totals now, so that time left is honest.
-        if not unit.keys or self.recipe.stages[stage].unit == "source" or len(unit.started & set(self.recipe.of_unit("clip"))) == 1:
-            kind = self.recipe.stages[stage].unit
-            for name in self.recipe.of_unit(kind):
-                self.counts[name]["total"] += self._weight(name, unit)
-                self.counts[name]["units"] += 1
+    def _enter(self, unit: Unit, sign: int = 1) -> None:
+        """Count a new unit in the totals of every stage it will pass, so that the time left is honest."""
+        for name in self.recipe.of_unit("clip" if unit.fields["clip_id"] else "source"):
+            if name not in unit.started:
+                self.counts[name]["total"] += sign * self._weight(name, unit)
+                self.counts[name]["units"] += sign
                 self._show(name)
 
     def _count(self, stage: str, unit: Unit) -> None:

@@ -80,18 +80,20 @@ class LocalEngine:
 
     def _loop(self, selector: selectors.BaseSelector, on_done: OnDone, on_progress: OnProgress) -> None:
         while self._queue or any(worker.task for worker in self._pool):
-            self._assign(selector)
+            self._assign(selector, on_progress)
             for key, _ in selector.select(timeout=0.5):
                 worker: _Worker = key.data
                 for outcome in self._listen(worker, selector, on_progress):
                     for task in on_done(outcome):
                         self._push(task)
             for worker in [w for w in self._pool if w.task and time.monotonic() - w.started > w.task.timeout_s]:
-                outcome = self._stopped(worker, selector, "UnitTimeout", f"ran past its limit of {worker.task.timeout_s:.0f} s")  # type: ignore[union-attr]
+                assert worker.task is not None
+                limit = f"ran past its limit of {worker.task.timeout_s:.0f} s"
+                outcome = self._stopped(worker, selector, "UnitTimeout", limit)
                 for task in on_done(outcome):
                     self._push(task)
 
-    def _assign(self, selector: selectors.BaseSelector) -> None:
+    def _assign(self, selector: selectors.BaseSelector, on_progress: OnProgress) -> None:
         while self._queue:
             running = [w.task for w in self._pool if w.task]
             task = self._queue[0][2]
@@ -105,6 +107,7 @@ class LocalEngine:
                 selector.register(worker.process.stdout, selectors.EVENT_READ, worker)  # type: ignore[arg-type]
             heapq.heappop(self._queue)
             worker.task, worker.started = task, time.monotonic()
+            on_progress(task, 0.0)
             message = json.dumps({**asdict(task), "threads": self.threads}) + "\n"
             try:
                 assert worker.process.stdin is not None
