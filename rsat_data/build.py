@@ -48,8 +48,11 @@ class BuildResult:
 class Line:
     """Runs a recipe over sources. Holds the state of one run."""
 
-    def __init__(self, workspace: Workspace, recipe: Recipe, engine: LocalEngine, bars: Bars) -> None:
+    def __init__(
+        self, workspace: Workspace, recipe: Recipe, engine: LocalEngine, bars: Bars, command: str = ""
+    ) -> None:
         self.workspace, self.recipe, self.engine, self.bars = workspace, recipe, engine, bars
+        self.command = command
         self.result = BuildResult()
         self.units: dict[str, tuple[Unit, str]] = {}
         self.running: dict[str, float] = {}
@@ -76,6 +79,10 @@ class Line:
         self.result.failures.sort(key=lambda f: (f.name, f.start_s, f.stage, f.key))
         self.result.sources.sort(key=lambda s: str(s["name"]))
         return self.result
+
+    def finish(self) -> None:
+        """Note that the dataset was published."""
+        self._save_state("done", force=True)
 
     # Planning --------------------------------------------------------------------------------------------------
 
@@ -268,6 +275,7 @@ class Line:
         self.workspace.save_state(
             {
                 "status": status,
+                "command": self.command,
                 "started": self.started,
                 "stages": self.counts,
                 "running": [

@@ -1,0 +1,54 @@
+"""``rsat-data status``: what of a build is done, running, quarantined."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rsat_data.errors import WorkspaceError
+from rsat_data.workspace import read_state
+
+EPILOG = """\b
+Examples:
+  rsat-data status my_dataset
+  rsat-data status my_dataset --json | jq .stages
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def status(out: Path, as_json: bool) -> None:
+    """Show what of the build in OUT is done, running and quarantined."""
+    state = read_state(out)
+    if state is None:
+        raise WorkspaceError(
+            f"No build was ever started in {out}.", hint=f"Start one: rsat-data build --videos DIR --out {out}", path=out
+        )
+    click.echo(json.dumps(state, indent=1, sort_keys=True) if as_json else describe(state))
+
+
+def describe(state: Mapping[str, Any]) -> str:
+    """The state as lines for people."""
+    age = time.time() - float(state["updated"])
+    words = {"running": "running" if state["alive"] else "stopped in the middle", "computed": "all stages done"}
+    head = words.get(state["status"], state["status"])
+    lines = [f"{head}; last change {age:.0f} s ago", ""]
+    lines.append(f"{'stage':<10} {'units':>6} {'done':>12} {'of':>10}   quarantined")
+    for name, count in state["stages"].items():
+        unit = "files" if name == next(iter(state["stages"])) else "s video"
+        lines.append(f"{name:<10} {count['units']:>6} {count['done']:>12.1f} {count['total']:>10.1f} {unit:<7} {count['failed'] or ''}")
+    if state["alive"] and state["running"]:
+        lines += ["", "running:"]
+        lines += [f"  {task['stage']:<10} {task['share']:4.0%}  {task['name']} {task['clip_id']}" for task in state["running"]]
+    if state["quarantined"]:
+        lines += ["", "quarantined or skipped:"]
+        lines += [f"  {item['stage']:<10} {item['error']:<18} {item['message']}" for item in state["quarantined"]]
+    if not state["alive"] and state["status"] not in ("done",):
+        lines += ["", "To go on, run the same build command again" + (f": {state['command']}" if state.get("command") else ".")]
+    return "\n".join(lines)

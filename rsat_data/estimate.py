@@ -1,0 +1,111 @@
+"""What a build would do, how long it would take and how much disk it would need, before anything is started."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rsat_data.errors import RsatError
+from rsat_data.sources import SourceFile
+from rsat_data.workspace import DONE, Workspace
+
+#: Computing seconds per second of video (two persons, one thread), where this workspace has no measurement of its own.
+#: Measured by ``python -m benchmarks.build``; see docs/benchmarks.md.
+DEFAULT_COST = {"ingest": 0.25, "faces": 2.0, "speech": 0.6, "flame": 0.4, "assemble": 0.05}
+
+#: Bytes on disk per second of video with two persons: workspace and dataset together.
+BYTES_PER_SECOND = 400_000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The plan of a build, in numbers."""
+
+    sources: int
+    """Videos that would be read."""
+    refused: int
+    """Files refused already, with the reason in ``problems``."""
+    video_s: float
+    """Their length, seconds."""
+    compute_s: float
+    """Computing time of one process for all stages, seconds; finished units are not taken off."""
+    wall_s: float
+    """Time on the clock with the workers given."""
+    disk_bytes: int
+    """Space needed for workspace and dataset."""
+    finished_units: int
+    """Units that are done already and would not be run again."""
+    measured: bool
+    """Whether the cost was measured in this workspace rather than assumed."""
+    problems: tuple[str, ...]
+    """One line a file that cannot be read."""
+
+    def describe(self) -> str:
+        """Lines for people."""
+        kind = "as measured in this workspace" if self.measured else "from docs/benchmarks.md, two people in the frame"
+        lines = [
+            f"{self.sources} videos, {self.video_s:.0f} s in all; {self.finished_units} units are done already",
+            f"computing time {_clock(self.compute_s)} ({kind}), about {_clock(self.wall_s)} on the clock",
+            f"disk {self.disk_bytes / 1e6:.0f} MB",
+        ]
+        return "\n".join([*lines, *(f"refused: {problem}" for problem in self.problems)])
+
+    def as_json(self) -> str:
+        """The numbers as JSON."""
+        return json.dumps(asdict(self), indent=1)
+
+
+def measured_cost(root: Path) -> dict[str, float]:
+    """Stage -> computing seconds per second of video, from the finished units of a workspace; empty if there are none."""
+    spent: dict[str, list[float]] = {}
+    for path in (root / "units").rglob(DONE):
+        try:
+            done = json.loads(path.read_text(encoding="utf-8"))
+            clips = done["summary"].get("clips")
+            unit = done["unit"]
+            length = sum(c["end_s"] - c["start_s"] for c in clips) if clips is not None else unit["end_s"] - unit["start_s"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+        entry = spent.setdefault(done["stage"], [0.0, 0.0])
+        entry[0] += done["cpu_seconds"]
+        entry[1] += length
+    return {stage: seconds / length for stage, (seconds, length) in spent.items() if length > 0}
+
+
+def estimate(sources: Sequence[SourceFile], workspace: Workspace, workers: int) -> Estimate:
+    """Estimate a build of ``sources`` by reading only the headers of the files."""
+    from pipelines.ingest.media import probe
+
+    problems, lengths = [], []
+    for source in sources:
+        if source.error is not None:
+            problems.append(str(source.error.message))
+            continue
+        try:
+            lengths.append(probe(source.path, first_frame=False).duration_s or 0.0)
+        except RsatError as error:
+            problems.append(error.message)
+    measured = measured_cost(workspace.root)
+    cost: Mapping[str, float] = DEFAULT_COST | measured
+    video_s = sum(lengths)
+    compute_s = video_s * sum(cost.values())
+    finished = sum(1 for _ in (workspace.root / "units").rglob(DONE))
+    return Estimate(
+        sources=len(lengths),
+        refused=len(problems),
+        video_s=video_s,
+        compute_s=compute_s,
+        wall_s=compute_s / max(1, min(workers, len(lengths) or 1)),
+        disk_bytes=int(video_s * BYTES_PER_SECOND),
+        finished_units=finished,
+        measured=bool(measured),
+        problems=tuple(problems),
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

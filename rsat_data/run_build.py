@@ -1,0 +1,192 @@
+"""What ``rsat-data build`` does, from options to exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from rsat_data import __version__, registry
+from rsat_data.build import BuildResult, Line
+from rsat_data.config import DatasetConfig, as_mapping, resolve
+from rsat_data.engine.local import LocalEngine
+from rsat_data.errors import EXIT_OK, EXIT_QUARANTINE, DiskFullError, UsageError
+from rsat_data.estimate import estimate
+from rsat_data.plan import Recipe
+from rsat_data.progress import Bars
+from rsat_data.sources import SourceFile, find_sources
+from rsat_data.workspace import Workspace
+
+#: A build is not started with less than this many bytes free where the dataset goes.
+MIN_FREE_BYTES = 200_000_000
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """Options of the command, as given."""
+
+    videos: Path
+    out: Path
+    config_file: Path | None = None
+    settings: Sequence[str] = ()
+    workers: int | None = None
+    max_failed: str = "5%"
+    offline: bool = False
+    dry_run: bool = False
+    as_json: bool = False
+    quiet: bool = False
+
+    def command(self) -> str:
+        """The command line that does the same again."""
+        words = ["rsat-data", "build", "--videos", str(self.videos), "--out", str(self.out)]
+        if self.config_file:
+            words += ["--config", str(self.config_file)]
+        for setting in self.settings:
+            words += ["--set", setting]
+        return shlex.join(words)
+
+
+def run_build(options: BuildOptions) -> int:
+    """Run a build and return its exit code.
+
+    Raises:
+        RsatError: nothing or not all was done; finished work is kept.
+    """
+    allowed = parse_max_failed(options.max_failed)
+    sources = find_sources(options.videos)
+    if options.out.resolve() == options.videos.resolve():
+        raise UsageError("--out must be another folder than --videos.", hint="For example: --out my_dataset")
+    recipe, dataset = make_recipe(options)
+    workers, threads, memory_gb = processes(options.workers)
+    if options.dry_run:
+        plan = estimate(sources, Workspace(options.out), workers)
+        click.echo(plan.as_json() if options.as_json else plan.describe())
+        return EXIT_OK
+    with Workspace(options.out) as workspace, _terminate_as_interrupt():
+        check_space(options.out)
+        recipe = with_models(recipe, offline=options.offline)
+        with Bars(enabled=not options.quiet) as bars:
+            line = Line(workspace, recipe, LocalEngine(workers, threads, memory_gb), bars, command=options.command())
+            result = line.run(sources)
+        published = publish_result(options.out, result, recipe, dataset, sources)
+        line.finish()
+    report(options, result, published)
+    failed, total = len(result.failed_sources), len(sources)
+    return EXIT_QUARANTINE if allowed(failed, total) is False else EXIT_OK
+
+
+def make_recipe(options: BuildOptions) -> tuple[Recipe, DatasetConfig]:
+    """Stages and configs; model files are looked up later, by :func:`with_models`."""
+    from pipelines.line import LINE, load_line
+
+    stages = load_line()
+    sections: dict[str, type[Any]] = {name: stage.config for name, stage in stages.items()}
+    configs = resolve({**sections, "dataset": DatasetConfig}, options.config_file, options.settings)
+    dataset = configs.pop("dataset")
+    return Recipe(LINE, stages, configs, {}, {}, __version__), dataset
+
+
+def with_models(recipe: Recipe, *, offline: bool) -> Recipe:
+    """The recipe with every model file its stages need, fetched and verified."""
+    names = sorted({name for stage in recipe.stages.values() for name in stage.models(recipe.configs[stage.name])})
+    paths = dict(zip(names, registry.ensure(names, offline=offline), strict=True))
+    hashes = {name: registry.model_hash(name) for name in names}
+    return Recipe(recipe.addresses, recipe.stages, recipe.configs, paths, hashes, recipe.tool_version)
+
+
+def processes(asked: int | None) -> tuple[int, int, float]:
+    """Worker processes, threads in each, and memory in GB that they may use together."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    workers = asked or max(1, min(cores, int(memory_gb // 2)))
+    return workers, max(1, cores // workers), 0.8 * memory_gb
+
+
+def parse_max_failed(text: str) -> Any:
+    """``5%`` or ``3`` to a function (failed, total) -> whether that is still allowed."""
+    number = text.strip().removesuffix("%")
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if value < 0:
+        raise UsageError(f"--max-failed {text!r} is neither a number nor a share.", hint="Examples: --max-failed 3, --max-failed 5%")
+    if text.strip().endswith("%"):
+        return lambda failed, total: failed <= total * value / 100
+    return lambda failed, total: failed <= value
+
+
+def check_space(out: Path) -> None:
+    """Refuse to start on a disk that is as good as full."""
+    free = shutil.disk_usage(out).free
+    if free < MIN_FREE_BYTES:
+        raise DiskFullError(
+            f"Only {free / 1e6:.0f} MB are free where {out} lies.",
+            hint=f"Free at least {MIN_FREE_BYTES / 1e6:.0f} MB, or choose another --out.",
+            path=out,
+        )
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """Take SIGTERM (a scheduler's stop) for Ctrl-C, so that the workspace is left in order."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def publish_result(
+    out: Path, result: BuildResult, recipe: Recipe, dataset: DatasetConfig, sources: Sequence[SourceFile]
+) -> Mapping[str, Any]:
+    """Hand finished clips and failures to the publisher."""
+    raise NotImplementedError
+
+
+def report(options: BuildOptions, result: BuildResult, published: Mapping[str, Any]) -> None:
+    """Print what was done."""
+    failed = sorted(result.failed_sources)
+    facts = {
+        "out": str(options.out),
+        "rows": published["rows"],
+        "clips": len(result.clip_dirs),
+        "sources": len(result.sources),
+        "units_run": result.units_run,
+        "units_found": result.units_found,
+        "quarantined": len(result.failures),
+        "failed_sources": failed,
+        "seconds": {stage: round(seconds, 2) for stage, seconds in result.seconds.items()},
+    }
+    if options.as_json:
+        click.echo(json.dumps(facts, indent=1))
+        return
+    click.echo(f"{facts['rows']} rows of {facts['clips']} clips from {facts['sources']} videos in {options.out}")
+    click.echo(f"{result.units_run} units computed, {result.units_found} found finished")
+    if result.failures:
+        click.echo(f"{len(result.failures)} quarantined or skipped; the reasons: rsat-data status {options.out}")
+    if result.clip_dirs:
+        click.echo(f"Next: rsat-data validate {options.out}")
+
+
+def resolved_config(recipe: Recipe, dataset: DatasetConfig) -> dict[str, Any]:
+    """All sections with every option, as written to OUT/meta/config.yaml."""
+    return {name: as_mapping(config) for name, config in recipe.configs.items()} | {"dataset": as_mapping(dataset)}

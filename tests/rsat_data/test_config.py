@@ -1,0 +1,64 @@
+"""Configuration: defaults, file, --set; every mistake names the option."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from rsat_data.config import as_mapping, from_mapping, parse_sets, read_yaml, resolve
+from rsat_data.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Section:
+    rate: float = 1.0
+    steps: int = 3
+    mode: Literal["fast", "full"] = "fast"
+    sizes: tuple[int, ...] = (1, 2)
+    name: str | None = None
+
+
+def test_layers_defaults_file_settings(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("a: {rate: 2, mode: full}\n", encoding="utf-8")
+    configs = resolve({"a": Section, "b": Section}, file, ["a.rate=3.5", "b.sizes=[4, 5, 6]", "b.name=x"])
+    assert configs["a"] == Section(rate=3.5, mode="full")
+    assert configs["b"] == Section(sizes=(4, 5, 6), name="x")
+    assert from_mapping(Section, as_mapping(configs["b"]), where="b") == configs["b"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("a.rat=1", "no option a.rat"),
+        ("c.rate=1", "section 'c'"),
+        ("a.rate=quick", "a.rate"),
+        ("a.steps=1.5", "a.steps"),
+        ("a.mode=slow", "a.mode"),
+        ("rate=1", "section.key=value"),
+        ("a.rate", "section.key=value"),
+        ("a.name=[", "YAML"),
+    ],
+)
+def test_mistakes_name_the_option(setting: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        resolve({"a": Section}, None, [setting])
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_yaml(tmp_path / "none.yaml", what="configuration file")
+    for name, text in [("list", "[1]"), ("tag", "!!python/object/apply:os.getcwd []"), ("broken", "a: [")]:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigError):
+            read_yaml(tmp_path / name, what="configuration file")
+    with pytest.raises(ConfigError, match="must hold a mapping"):
+        (tmp_path / "flat").write_text("a: 3", encoding="utf-8")
+        resolve({"a": Section}, tmp_path / "flat", [])
+
+
+def test_settings_are_yaml_values() -> None:
+    assert parse_sets(["a.x=true", "a.y=1e-3", "b.z=text"]) == {"a": {"x": True, "y": "1e-3"}, "b": {"z": "text"}}
