@@ -1,0 +1,91 @@
+# Two environments: .venv (everything but whisperx; torch 2.13) and .venv-full (every extra; whisperx pins torch 2.8).
+# Each is made once and again only when pyproject.toml or its constraints change.
+#
+#   make demo        set up, make a small synthetic conversation set, build it, validate it
+#   make test        the test suite
+#   make full        the second environment (10 GB)
+#   make test-full   the tests that need it
+#   make lint        ruff and mypy
+#   make gpu-check   what a GPU on this machine would be used for, tried
+#   make clean       remove both environments and what the demo made
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help demo test full test-full lint gpu-check clean
+
+PYTHON ?= python3
+VENV ?= .venv
+VENV_FULL ?= .venv-full
+DEMO ?= demo-out
+# Arguments for pytest, such as PYTEST="-k registry".
+PYTEST ?=
+
+READY := $(VENV)/.ready
+READY_FULL := $(VENV_FULL)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help:
+	@sed -n '4,10s/^#  *//p' Makefile
+
+# torch goes first and by its exact version: where a CPU build of it is at hand (pip's find-links, an index of CPU
+# builds), pip takes that one; a range would take the newest build with its gigabytes of CUDA libraries.
+$(READY): pyproject.toml constraints-light.txt
+	@echo "== setting up $(VENV) (about two minutes)"
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet -c constraints-light.txt torch
+	$(VENV)/bin/pip install --quiet -c constraints-light.txt -e '.[dev,annotate,gpu,cluster]'
+	touch $@
+
+$(READY_FULL): pyproject.toml constraints-full.txt
+	@echo "== setting up $(VENV_FULL) (about five minutes, 10 GB)"
+	rm -rf $(VENV_FULL)
+	$(PYTHON) -m venv $(VENV_FULL)
+	$(VENV_FULL)/bin/pip install --quiet -c constraints-full.txt -e '.[all]'
+	touch $@
+
+demo: $(READY)
+	@echo "== model files"
+	$(VENV)/bin/rsat-data models fetch
+	@echo "== synthetic conversations"
+	rm -rf $(DEMO)
+	$(VENV)/bin/rsat-data synth --out $(DEMO)/videos --clips 2 --seconds 6 --seed 1
+	@echo "== building the dataset"
+	$(VENV)/bin/rsat-data build --videos $(DEMO)/videos --out $(DEMO)/dataset
+	@echo "== checking it"
+	$(VENV)/bin/rsat-data validate $(DEMO)/dataset
+	@echo
+	@echo "Done. Look at:"
+	@echo "  $(DEMO)/videos/             the synthetic conversations, each with its truth beside it"
+	@echo "  $(DEMO)/dataset/README.md   the dataset's card"
+	@echo "  $(DEMO)/dataset/data/       the rows: two a conversation, one for each person"
+	@echo "Your own videos: $(VENV)/bin/rsat-data build --videos FOLDER --out DATASET"
+
+test: $(READY)
+	$(VENV)/bin/rsat-data models fetch
+	$(VENV)/bin/python -m pytest -m 'not full and not gpu' $(PYTEST)
+
+full: $(READY_FULL)
+	@echo "Ready: $(VENV_FULL)/bin/rsat-data"
+
+test-full: $(READY_FULL)
+	$(VENV_FULL)/bin/rsat-data models fetch
+	$(VENV_FULL)/bin/python -m pytest -m full $(PYTEST)
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+gpu-check: $(READY)
+	@if $(VENV)/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+	  $(VENV)/bin/python -m pytest -m gpu $(PYTEST); \
+	else \
+	  echo "No CUDA GPU is visible to torch on this machine: nothing was checked."; \
+	fi
+
+clean:
+	rm -rf $(VENV) $(VENV_FULL) $(DEMO)
