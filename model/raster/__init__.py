@@ -3,9 +3,9 @@
     fragments = rasterize(vertices, faces, camera)
     colours = interpolate(fragments, faces, vertex_colours)
 
-Backends: ``numba`` (CPU, multi-core), ``torch`` (any device), ``reference`` (slow and obvious, for tests). ``auto`` takes
-numba for tensors on the CPU and torch elsewhere. Gradients reach vertices and attributes; where silhouettes move, a
-pixel jumps from one face to another, and that jump has none.
+Backends: ``numba`` (CPU, multi-core), ``torch`` (any device), ``reference`` (slow and obvious, for tests). ``auto``
+takes numba for tensors on the CPU and torch elsewhere. Gradients reach vertices and attributes; where silhouettes
+move, a pixel jumps from one face to another, and that jump has none.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 
 from model.camera import Camera
+from model.raster.autograd import Surface
 from model.raster.fragments import NEAR, Fragments, fragments_from_faces
 from model.raster.interpolate import interpolate
 
@@ -67,7 +68,10 @@ def rasterize(
     face_id, bary, depth = arrays.rasterize_arrays(points, triangles, camera, near, threads)
     ids = torch.from_numpy(face_id).to(vertices.device)
     if vertices.requires_grad and torch.is_grad_enabled():
-        return fragments_from_faces(ids, vertices, faces, camera)
+        if vertices.device.type != "cpu":
+            return fragments_from_faces(ids, vertices, faces, camera)
+        images = Surface.apply(vertices, faces, ids, torch.from_numpy(bary), torch.from_numpy(depth), camera)
+        return Fragments(ids, *images)
     return Fragments(ids, torch.from_numpy(bary).to(vertices.device), torch.from_numpy(depth).to(vertices.device))
 
 

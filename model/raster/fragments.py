@@ -78,7 +78,9 @@ def intersect(corners: torch.Tensor, rays: torch.Tensor) -> tuple[torch.Tensor, 
     return bary, depth
 
 
-def fragments_from_faces(face_id: torch.Tensor, vertices: torch.Tensor, faces: torch.Tensor, camera: Camera) -> Fragments:
+def fragments_from_faces(
+    face_id: torch.Tensor, vertices: torch.Tensor, faces: torch.Tensor, camera: Camera
+) -> Fragments:
     """Fragments with gradients: barycentrics and depth recomputed in torch from the vertices of the faces seen.
 
     Args:

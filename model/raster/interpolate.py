@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from model.raster.autograd import Mix
 from model.raster.fragments import Fragments
 
 
@@ -22,6 +23,14 @@ def interpolate(fragments: Fragments, faces: torch.Tensor, attributes: torch.Ten
     batch, height, width = fragments.face_id.shape
     if attributes.ndim != 3 or attributes.shape[0] not in (1, batch):
         raise ValueError(f"attributes should have shape ({batch} or 1, V, C), got {tuple(attributes.shape)}")
+    if attributes.device.type == "cpu" and attributes.dtype == fragments.bary.dtype:
+        return Mix.apply(fragments.bary, attributes, faces, fragments.face_id)  # type: ignore[no-any-return]
+    return mix_in_torch(fragments, faces, attributes)
+
+
+def mix_in_torch(fragments: Fragments, faces: torch.Tensor, attributes: torch.Tensor) -> torch.Tensor:
+    """:func:`interpolate` in plain torch operations, for any device."""
+    batch, height, width = fragments.face_id.shape
     flat = fragments.face_id.reshape(-1)
     covered = (flat >= 0).nonzero().squeeze(-1)
     corner_ids = faces[flat[covered].long()]

@@ -1,7 +1,7 @@
 """z-buffer in numba for CPUs: one pass over the faces that keeps the nearest, one over the pixels that fills in.
 
-The image is cut into bands of rows; a band is drawn by one thread, with all faces in ascending order, so the result does
-not depend on how many threads there are. Geometry: see :mod:`model.raster.fragments`. All arithmetic is float64.
+The image is cut into bands of rows; a band is drawn by one thread, with all faces in ascending order, so the result
+does not depend on how many threads there are. Geometry: see :mod:`model.raster.fragments`. All arithmetic is float64.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from model.raster.jit import default_threads, kernel, run_jobs
 
 
 @kernel
-def _edge(vertices, a, b, fx, fy, cx, cy):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _edge(vertices, a, b, fx, fy, cx, cy):  # type: ignore[no-untyped-def]
     """Coefficients (A, B, C) of d . (va x vb) = A px + B py + C.
 
     The two faces at an edge name it in opposite directions. The product is formed from the lower to the higher index
     and its sign flipped, so both get exactly negated values and no pixel on the edge is lost between them.
+    (numba's float() keeps float32, hence np.float64.)
     """
     sign = 1.0
     if a > b:
         a, b = b, a
         sign = -1.0
-    ax, ay, az = float(vertices[a, 0]), float(vertices[a, 1]), float(vertices[a, 2])
-    bx, by, bz = float(vertices[b, 0]), float(vertices[b, 1]), float(vertices[b, 2])
+    ax, ay, az = np.float64(vertices[a, 0]), np.float64(vertices[a, 1]), np.float64(vertices[a, 2])
+    bx, by, bz = np.float64(vertices[b, 0]), np.float64(vertices[b, 1]), np.float64(vertices[b, 2])
     nx = sign * (ay * bz - az * by) / fx
     ny = sign * (az * bx - ax * bz) / fy
     nz = sign * (ax * by - ay * bx)
@@ -35,13 +36,14 @@ def _edge(vertices, a, b, fx, fy, cx, cy):  # type: ignore[no-untyped-def]  # pr
 
 
 @kernel
-def _bounds(vertices, face, near, fx, fy, cx, cy):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _bounds(vertices, face, near, fx, fy, cx, cy):  # type: ignore[no-untyped-def]
     """Box (x0, x1, y0, y1) in pixels of the part of a face that lies beyond the near plane; x0 > x1 if none does."""
     x0, x1, y0, y1 = math.inf, -math.inf, math.inf, -math.inf
     for i in range(3):
-        px, py, pz = vertices[face[i], 0], vertices[face[i], 1], vertices[face[i], 2]
         j = (i + 1) % 3
-        qx, qy, qz = vertices[face[j], 0], vertices[face[j], 1], vertices[face[j], 2]
+        p, q = face[i], face[j]
+        px, py, pz = np.float64(vertices[p, 0]), np.float64(vertices[p, 1]), np.float64(vertices[p, 2])
+        qx, qy, qz = np.float64(vertices[q, 0]), np.float64(vertices[q, 1]), np.float64(vertices[q, 2])
         if pz >= near:
             u, v = fx * px / pz + cx, fy * py / pz + cy
             x0, x1, y0, y1 = min(x0, u), max(x1, u), min(y0, v), max(y1, v)
@@ -53,8 +55,11 @@ def _bounds(vertices, face, near, fx, fy, cx, cy):  # type: ignore[no-untyped-de
 
 
 @kernel
-def _draw_band(vertices, faces, fx, fy, cx, cy, near, degenerate, row0, row1, face_id, bary, depth):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """Draw rows row0 <= y < row1 of one image: vertices (V, 3), faces (F, 3), face_id (H, W), bary (H, W, 3), depth (H, W)."""
+def _draw_band(vertices, faces, fx, fy, cx, cy, near, degenerate, row0, row1, face_id, bary, depth):  # type: ignore[no-untyped-def]
+    """Draw rows row0 <= y < row1 of one image.
+
+    vertices (V, 3), faces (F, 3) in; face_id (H, W), bary (H, W, 3), depth (H, W) out.
+    """
     width = face_id.shape[1]
     nearest = np.zeros((row1 - row0, width), np.float64)  # inverse depth; 0 is infinitely far
     largest = 1.0 / near
@@ -76,13 +81,11 @@ def _draw_band(vertices, faces, fx, fy, cx, cy, near, degenerate, row0, row1, fa
         a0, b0, c0 = _edge(vertices, b, c, fx, fy, cx, cy)
         a1, b1, c1 = _edge(vertices, c, a, fx, fy, cx, cy)
         a2, b2, c2 = _edge(vertices, a, b, fx, fy, cx, cy)
-        ax, ay, az = float(vertices[a, 0]), float(vertices[a, 1]), float(vertices[a, 2])
-        bx, by, bz = float(vertices[b, 0]), float(vertices[b, 1]), float(vertices[b, 2])
-        qx, qy, qz = float(vertices[c, 0]), float(vertices[c, 1]), float(vertices[c, 2])
+        ax, ay, az = np.float64(vertices[a, 0]), np.float64(vertices[a, 1]), np.float64(vertices[a, 2])
+        bx, by, bz = np.float64(vertices[b, 0]), np.float64(vertices[b, 1]), np.float64(vertices[b, 2])
+        qx, qy, qz = np.float64(vertices[c, 0]), np.float64(vertices[c, 1]), np.float64(vertices[c, 2])
         det = ax * (by * qz - bz * qy) + ay * (bz * qx - bx * qz) + az * (bx * qy - by * qx)
-        size = math.sqrt(
-            (ax * ax + ay * ay + az * az) * (bx * bx + by * by + bz * bz) * (qx * qx + qy * qy + qz * qz)
-        )
+        size = math.sqrt((ax * ax + ay * ay + az * az) * (bx * bx + by * by + bz * bz) * (qx * qx + qy * qy + qz * qz))
         if not abs(det) > degenerate * size:  # also true for NaN
             continue
         flip = 1.0 if det > 0 else -1.0

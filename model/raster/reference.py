@@ -1,4 +1,4 @@
-"""The slow, obvious rasteriser that the fast ones are tested against: every face against every pixel, one solve each."""
+"""The slow, obvious rasteriser that the fast ones are tested against: every face against every pixel."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Rasteriser in plain torch for any device: faces expanded to fragments, depth and face packed, scatter-min.
 
-Every face becomes one candidate per pixel of its bounding box; the candidates that pass the edge tests compete for their
-pixel by the minimum of (depth bits << 32 | face id), which is independent of the order in which they arrive. Positive
+Every face becomes one candidate per pixel of its bounding box; the candidates that pass the edge tests compete for
+their pixel by the minimum of (depth bits << 32 | face id), which is independent of the order in which they arrive. Positive
 float32 numbers order like their bits. Geometry: see :mod:`model.raster.fragments`.
 """
 
@@ -75,7 +75,7 @@ def _edge_functions(corners: torch.Tensor, camera: Camera) -> tuple[torch.Tensor
 
 
 def _boxes(corners: torch.Tensor, camera: Camera, near: float) -> tuple[torch.Tensor, ...]:
-    """Inclusive pixel boxes (left, right, top, bottom), (N,) int64, of the parts beyond the near plane; may be empty."""
+    """Inclusive pixel boxes (left, right, top, bottom) of the parts beyond the near plane, (N,) int64; may be empty."""
     following = corners.roll(-1, dims=1)
     step = (near - corners[..., 2]) / (following[..., 2] - corners[..., 2])
     crossing = (corners[..., 2] >= near) != (following[..., 2] >= near)

@@ -48,9 +48,7 @@ def test_matrix_projects_like_project() -> None:
     assert np.allclose(homogeneous[:, :2] / homogeneous[:, 2:], project(points, CAMERA))
 
 
-@given(
-    x0=st.floats(-200, 200), y0=st.floats(-200, 200), side=st.floats(20, 900), size=st.sampled_from([64, 256, 512])
-)
+@given(x0=st.floats(-200, 200), y0=st.floats(-200, 200), side=st.floats(20, 900), size=st.sampled_from([64, 256, 512]))
 def test_square_crop_is_shift_and_scale(x0: float, y0: float, side: float, size: int) -> None:
     points = _points()
     expected = (project(points, CAMERA) - [x0, y0]) * size / side
