@@ -1,0 +1,1 @@
+"""From a clip to each person's landmarks, head crop and matte."""
