@@ -1,8 +1,8 @@
 """numba kernels that are cached on disk where a folder can be written, and the threads that run them.
 
 numba's own ``parallel=True`` is not used: its OpenMP layer aborts in a forked process and its fallback layer aborts
-when two Python threads meet in it. Kernels release the GIL instead and a small pool of Python threads runs them over bands
-of work that do not touch each other, so results do not depend on the number of threads.
+when two Python threads meet in it. Kernels release the GIL instead and a small pool of Python threads runs them over
+bands of work that do not touch each other, so results do not depend on the number of threads.
 
 numba decides whether a cached kernel is stale by the source file that defines it, so kernels that call each other
 belong in one file.

@@ -1,7 +1,7 @@
 """Rasteriser in plain torch for any device: faces expanded to fragments, depth and face packed, scatter-min.
 
 Every face becomes one candidate per pixel of its bounding box; the candidates that pass the edge tests compete for
-their pixel by the minimum of (depth bits << 32 | face id), which is independent of the order in which they arrive. Positive
+their pixel by the minimum of (depth bits << 32 | face id), whatever the order in which they arrive. Positive
 float32 numbers order like their bits. Geometry: see :mod:`model.raster.fragments`.
 """
 
