@@ -98,6 +98,11 @@ class DatasetWriter:
         """The manifest as it was before this publication, by file; empty for a new dataset."""
         return dict(self._old)
 
+    @property
+    def new(self) -> dict[str, ManifestEntry]:
+        """What was written or kept so far, by file."""
+        return dict(self._new)
+
     def write_table(self, file: str, schema: pa.Schema, row_groups: Iterable[pa.Table]) -> ManifestEntry:
         """Write a Parquet file, one row group a table; only one of them is in memory at a time.
 

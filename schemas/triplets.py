@@ -134,7 +134,7 @@ TABLE = Table(
         Column("relation_confidence", _F32, "Trust in the relation, in [0, 1]; null if unlabelled.", nullable=True),
         Column("licence", _S, "Licence of the source as given by its owner; empty where none was given."),
         Column("consent_id", _S, "Reference to the consent of the people seen; null for none given.", nullable=True),
-        Column("pii", pa.list_(_S), "What in the row identifies a person.", values=words_of.PII),
+        Column("pii", pa.list_(_S), "What in the row identifies a person: face, voice, name, place, minor, ..."),
         Column("provenance", PROVENANCE, "Version of rsat-data, hash of its configuration, hashes of model files."),
     ),
 )

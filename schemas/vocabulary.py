@@ -12,8 +12,6 @@ SENIOR_OF_PERSON = ("self", "partner", "none", "unknown")
 SENIOR_OF_CLIP = ("A", "B", "none", "unknown")
 RELATION_SOURCES = ("unlabelled", "metadata", "votes", "adjudicated")
 AUDIO_ISOLATION = ("channel", "gated", "mixture")
-#: What a row may hold that identifies a person.
-PII = ("face", "voice", "name", "place", "minor")
 
 
 def senior_of_person(senior: str, person: str) -> str:

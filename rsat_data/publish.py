@@ -1,0 +1,512 @@
+"""From the rows of many clips to one dataset: splits, order, shards, meta tables, card, manifest.
+
+Two passes with constant memory: the first reads the keys of every row and decides splits, order and shards; the second
+carries the rows over, one row group at a time. The result depends on the rows, the seed and the options, and not on
+the order in which clips were finished.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rsat_data import __version__, card
+from rsat_data.errors import DatasetError
+from rsat_data.manifest import ManifestEntry
+from rsat_data.siblings import check_siblings
+from rsat_data.stats import StatsCollector
+from rsat_data.writer import DatasetWriter, plan_shards
+
+if TYPE_CHECKING:
+    from pipelines.assemble.splits import Splits
+    from schemas import Table
+
+#: Names of the two files that the assemble stage leaves for a clip; one file may also hold the rows of many clips.
+ROWS_FILE, CLIPS_FILE = "rows.parquet", "clip.parquet"
+
+_ROW_KEYS = (
+    "row_id",
+    "clip_id",
+    "dyad_id",
+    "subject_id",
+    "partner_row_id",
+    "partner_subject_id",
+    "source_id",
+    "person",
+    "fps",
+    "num_frames",
+    "head_model",
+    "kinship",
+    "licence",
+    "consent_id",
+    "language",
+    "avatar_id",
+    "audio_isolation",
+    "pii",
+)
+_CLIP_KEYS = ("clip_id", "dyad_id", "source_id", "row_id_a", "row_id_b", "subject_id_a")
+_CACHE_BYTES = 128 << 20
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a person says about a dataset as a whole."""
+
+    name: str = "rsat-data"
+    """Title of the card."""
+    description: str = ""
+    """A paragraph for the card."""
+    citation: str = ""
+    """BibTeX or text; empty for none."""
+    url: str = ""
+    """Where the dataset is or will be found; empty for nowhere."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a publication wrote."""
+
+    entries: tuple[ManifestEntry, ...]
+    """The new manifest."""
+    rows: Mapping[str, int]
+    """Split -> rows of triplets; all three splits are named."""
+    clips: int
+    """Rows of clips."""
+    repeated_clips: tuple[str, ...]
+    """Clips that came more than once; each is in the dataset once."""
+
+
+@dataclass(frozen=True)
+class _Ref:
+    """Where a row lies, and its keys."""
+
+    part: int
+    group: int
+    index: int
+    size: int
+    keys: Mapping[str, Any]
+
+
+@dataclass
+class _Plan:
+    """Everything decided in the first pass."""
+
+    rows: list[_Ref]
+    clips: list[_Ref]
+    splits: Splits
+    repeated: list[str] = field(default_factory=list)
+
+    def split_of_row(self, ref: _Ref) -> str:
+        return self.splits.split_of[ref.keys["subject_id"]]
+
+    def split_of_clip(self, ref: _Ref) -> str:
+        return self.splits.split_of[ref.keys["subject_id_a"]]
+
+
+def publish(
+    parts: Iterable[Path],
+    out: Path,
+    *,
+    seed: int = 0,
+    ratios: Mapping[str, float] | None = None,
+    sources: Sequence[Mapping[str, Any]] = (),
+    quarantine: Sequence[Mapping[str, Any]] = (),
+    info: DatasetInfo | None = None,
+    keep_splits: Mapping[str, str] | None = None,
+    extra_files: Mapping[str, bytes] | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Published:
+    """Write or rewrite the dataset at ``out`` from the rows of finished clips.
+
+    Args:
+        parts: folders that hold ``rows.parquet`` (table triplets) and ``clip.parquet`` (table clips) of one clip or of
+            many; their split columns are ignored.
+        out: folder of the dataset. What it held is replaced once all is written, except votes and avatars.
+        seed: decides the splits.
+        ratios: share of train, validation and test; 80, 10, 10 % by default.
+        sources: records of the table sources without num_clips, see :func:`schemas.sources.from_ingest`; sources that
+            are not described get a bare record.
+        quarantine: records of the table quarantine; what is absent is left empty.
+        info: title and description of the card.
+        keep_splits: subject_id -> split of an earlier version that must not change.
+        extra_files: more files for ``meta/``, e.g. the resolved configuration: name -> content.
+        progress: called with the done share.
+
+    Raises:
+        DatasetError: a part is not of this format, or the parts do not fit together (two head models, a partner that
+            is missing).
+        WorkspaceError, DiskFullError: the folder cannot be written.
+    """
+    check_siblings()
+    import schemas
+
+    folders = sorted(Path(part) for part in parts)
+    plan = _make_plan(folders, seed, ratios, keep_splits)
+    info = info or DatasetInfo()
+    stats = StatsCollector()
+    total = len(plan.rows) + len(plan.clips) + 1
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done / total)
+
+    with DatasetWriter(Path(out)) as writer:
+        triplets, clips = schemas.TABLES["triplets"], schemas.TABLES["clips"]
+        _write_data(writer, triplets, ROWS_FILE, folders, plan.rows, plan.split_of_row, advance, stats.add)
+        _write_data(writer, clips, CLIPS_FILE, folders, plan.clips, plan.split_of_clip, advance, None)
+        summary = _summary(plan, stats, len(quarantine))
+        _write_meta(writer, plan, sources, quarantine, seed, ratios)
+        for name, content in sorted((extra_files or {}).items()):
+            writer.write_file(f"meta/{name}", content)
+        writer.write_file("meta/info.json", _json(_info_record(info, summary)))
+        writer.write_file("meta/stats.json", _json(stats.result()))
+        data = sorted(entry.file for entry in writer.new.values() if entry.file.startswith("data/"))
+        writer.write_file("README.md", card.readme(info, summary, data).encode())
+        # Last, because it names the hash of every shard.
+        shards = [entry for entry in writer.new.values() if entry.file.startswith("data/")]
+        writer.write_file("croissant.json", _json(card.croissant(info, summary, shards)))
+        entries = writer.commit()
+    progress(1.0)
+    rows = {name: split["rows"] for name, split in summary["splits"].items()}
+    return Published(tuple(entries), rows, len(plan.clips), tuple(plan.repeated))
+
+
+# First pass: what there is, and where it goes ----------------------------------------------------------------------
+
+
+def _make_plan(
+    folders: Sequence[Path], seed: int, ratios: Mapping[str, float] | None, keep: Mapping[str, str] | None
+) -> _Plan:
+    from pipelines.assemble.splits import RowKeys, assign_splits
+    from schemas.vocabulary import SPLITS
+
+    clips: dict[str, _Ref] = {}
+    repeated = []
+    for ref in _index(folders, CLIPS_FILE, "clips", _CLIP_KEYS):
+        if ref.keys["clip_id"] in clips:
+            repeated.append(ref.keys["clip_id"])
+        else:
+            clips[ref.keys["clip_id"]] = ref
+    rows: dict[str, _Ref] = {}
+    for ref in _index(folders, ROWS_FILE, "triplets", _ROW_KEYS):
+        clip = clips.get(ref.keys["clip_id"])
+        if clip is None:
+            raise DatasetError(
+                f"{folders[ref.part]}: row {ref.keys['row_id']} belongs to clip {ref.keys['clip_id']}, "
+                f"which no {CLIPS_FILE} holds.",
+                path=folders[ref.part],
+            )
+        if clip.part == ref.part:  # rows of a repeated clip are left out with it
+            if ref.keys["row_id"] in rows:
+                raise DatasetError(f"{folders[ref.part]}: row {ref.keys['row_id']} is there twice.")
+            rows[ref.keys["row_id"]] = ref
+    _check_plan(folders, rows, clips)
+    keys = [
+        RowKeys(
+            subject_id=ref.keys["subject_id"],
+            partner_subject_id=ref.keys["partner_subject_id"],
+            source_id=ref.keys["source_id"],
+            dyad_id=ref.keys["dyad_id"],
+            kinship=ref.keys["kinship"],
+            weight=ref.keys["num_frames"],
+        )
+        for ref in rows.values()
+    ]
+    try:
+        splits = assign_splits(keys, seed=seed, ratios=ratios, pinned=keep)
+    except ValueError as error:
+        raise DatasetError(f"{error}.") from error
+    plan = _Plan([], [], splits, sorted(set(repeated)))
+    rank = {name: number for number, name in enumerate(SPLITS)}
+    # By subject inside a split: an avatar is fitted to one subject's rows, which then lie together.
+    plan.rows = sorted(
+        rows.values(),
+        key=lambda ref: (
+            rank[plan.split_of_row(ref)],
+            ref.keys["subject_id"],
+            ref.keys["clip_id"],
+            ref.keys["person"],
+        ),
+    )
+    plan.clips = sorted(
+        clips.values(),
+        key=lambda ref: (rank[plan.split_of_clip(ref)], ref.keys["dyad_id"], ref.keys["clip_id"]),
+    )
+    return plan
+
+
+def _index(folders: Sequence[Path], name: str, table: str, columns: Sequence[str]) -> Iterator[_Ref]:
+    """Keys and place of every row. Sizes are uncompressed bytes as the part's own footer has them."""
+    import schemas
+    from schemas.validators import schema_problems
+
+    spec = schemas.TABLES[table]
+    for number, folder in enumerate(folders):
+        path = folder / name
+        try:
+            with pq.ParquetFile(path) as file:
+                problems = schema_problems(file.schema_arrow, spec)
+                if problems:
+                    first = problems[0]
+                    raise DatasetError(
+                        f"{path}: {first.column or 'file'}: {first.message}.",
+                        hint="It was written by another version; build the dataset into a new folder.",
+                        path=path,
+                    )
+                for group in range(file.num_row_groups):
+                    footer = file.metadata.row_group(group)
+                    size = footer.total_byte_size // max(footer.num_rows, 1)
+                    for index, keys in enumerate(file.read_row_group(group, columns=list(columns)).to_pylist()):
+                        yield _Ref(number, group, index, size, keys)
+        except (OSError, pa.ArrowException) as error:
+            raise DatasetError(
+                f"{path} is not a readable Parquet file: {error}.",
+                hint="Remove its folder and run the same command again to make it anew.",
+                path=path,
+            ) from error
+
+
+def _check_plan(folders: Sequence[Path], rows: Mapping[str, _Ref], clips: Mapping[str, _Ref]) -> None:
+    heads = {ref.keys["head_model"] for ref in rows.values()}
+    if len(heads) > 1:
+        raise DatasetError(
+            f"The rows hold codes of {len(heads)} head models ({', '.join(sorted(heads))}); one dataset has one.",
+            hint="Build every clip with the same head model, or into separate folders.",
+        )
+    for clip in clips.values():
+        wanted = {clip.keys["row_id_a"], clip.keys["row_id_b"]} - {None}
+        missing = sorted(wanted - rows.keys())
+        if missing:
+            raise DatasetError(
+                f"{folders[clip.part]}: clip {clip.keys['clip_id']} lacks its row {missing[0]}.",
+                path=folders[clip.part],
+            )
+    for ref in rows.values():
+        partner = ref.keys["partner_row_id"]
+        clip = clips[ref.keys["clip_id"]]
+        if ref.keys["row_id"] not in (clip.keys["row_id_a"], clip.keys["row_id_b"]):
+            raise DatasetError(f"{folders[ref.part]}: row {ref.keys['row_id']} is not one of its clip's rows.")
+        if partner is not None and partner not in rows:
+            raise DatasetError(f"{folders[ref.part]}: row {ref.keys['row_id']} lacks its partner {partner}.")
+
+
+# Second pass: the rows ---------------------------------------------------------------------------------------------
+
+
+class _Parts:
+    """Row groups of part files, the last used ones kept in memory."""
+
+    def __init__(self, folders: Sequence[Path], name: str) -> None:
+        self._folders, self._name = folders, name
+        self._cache: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
+        self._bytes = 0
+
+    def row(self, ref: _Ref) -> pa.Table:
+        key = (ref.part, ref.group)
+        if key not in self._cache:
+            path = self._folders[ref.part] / self._name
+            with pq.ParquetFile(path) as file:
+                table = file.read_row_group(ref.group)
+            self._cache[key] = table
+            self._bytes += table.nbytes
+            while self._bytes > _CACHE_BYTES and len(self._cache) > 1:
+                self._bytes -= self._cache.popitem(last=False)[1].nbytes
+        self._cache.move_to_end(key)
+        return self._cache[key].slice(ref.index, 1)
+
+
+def _write_data(
+    writer: DatasetWriter,
+    spec: Table,
+    name: str,
+    folders: Sequence[Path],
+    refs: Sequence[_Ref],
+    split_of: Callable[[_Ref], str],
+    advance: Callable[[int], None],
+    look: Callable[[str, pa.Table], None] | None,
+) -> None:
+    """Write the shards of one table. An empty split has no file: a shard without rows would break readers."""
+    from schemas.vocabulary import SPLITS
+
+    parts = _Parts(folders, name)
+    position = spec.schema.get_field_index("split")
+
+    def groups(shard: list[range], split: str, chosen: list[_Ref]) -> Iterator[pa.Table]:
+        for group in shard:
+            table = pa.concat_tables([parts.row(chosen[number]) for number in group]).select(spec.schema.names)
+            table = table.set_column(position, spec.schema.field(position), pa.array([split] * len(group)))
+            # One chunk a column, and the declared metadata: the bytes then depend on the rows alone.
+            table = pa.Table.from_arrays([column.combine_chunks() for column in table.columns], schema=spec.schema)
+            if look is not None:
+                look(split, table)
+            yield table
+            advance(len(group))
+
+    for split in SPLITS:
+        chosen = [ref for ref in refs if split_of(ref) == split]
+        shards = plan_shards([ref.size for ref in chosen])
+        for number, shard in enumerate(shards):
+            file = f"data/{spec.name}/{split}-{number:05d}-of-{len(shards):05d}.parquet"
+            writer.write_table(file, spec.schema, groups(shard, split, chosen))
+
+
+# Meta --------------------------------------------------------------------------------------------------------------
+
+
+def _summary(plan: _Plan, stats: StatsCollector, quarantined: int) -> dict[str, Any]:
+    """Counts and facts that the card and info.json state."""
+    from schemas import FORMAT_VERSION
+    from schemas.vocabulary import SPLITS
+
+    splits: dict[str, dict[str, Any]] = {}
+    for split in SPLITS:
+        rows = [ref.keys for ref in plan.rows if plan.split_of_row(ref) == split]
+        splits[split] = {
+            "rows": len(rows),
+            "clips": sum(plan.split_of_clip(ref) == split for ref in plan.clips),
+            "subjects": len({row["subject_id"] for row in rows}),
+            "dyads": len({row["dyad_id"] for row in rows}),
+            "sources": len({row["source_id"] for row in rows}),
+            "frames": sum(row["num_frames"] for row in rows),
+            "seconds": sum(row["num_frames"] / row["fps"] for row in rows),
+        }
+    keys = [ref.keys for ref in plan.rows]
+    totals = {name: sum(split[name] for split in splits.values()) for name in splits["train"]}
+    return {
+        "format_version": FORMAT_VERSION,
+        "head_model": keys[0]["head_model"] if keys else None,
+        "widths": stats.widths(),
+        "fps": 25.0,
+        "sample_rate": 16000,
+        "totals": totals,
+        "splits": splits,
+        "quarantined": quarantined,
+        "licences": sorted({row["licence"] for row in keys}),
+        "languages": sorted({row["language"] for row in keys if row["language"]}),
+        "pii": sorted({kind for row in keys for kind in row["pii"]}),
+        "consented_rows": sum(row["consent_id"] is not None for row in keys),
+    }
+
+
+def _info_record(info: DatasetInfo, summary: Mapping[str, Any]) -> dict[str, Any]:
+    import schemas
+
+    tables = {}
+    for name in ("triplets", "clips"):
+        tables[name] = {
+            "path": f"data/{name}/{{split}}-{{shard:05d}}-of-{{shards:05d}}.parquet",
+            "row": schemas.TABLES[name].row,
+            "columns": [
+                {
+                    "name": column.name,
+                    "type": str(column.type),
+                    "shape": column.shape,
+                    "unit": column.unit,
+                    "frame": column.frame,
+                    "nullable": column.nullable,
+                    "meaning": column.meaning,
+                }
+                for column in schemas.TABLES[name]
+            ],
+        }
+    return {**asdict(info), "rsat_data_version": __version__, **summary, "tables": tables}
+
+
+def _write_meta(
+    writer: DatasetWriter,
+    plan: _Plan,
+    sources: Sequence[Mapping[str, Any]],
+    quarantine: Sequence[Mapping[str, Any]],
+    seed: int,
+    ratios: Mapping[str, float] | None,
+) -> None:
+    import schemas
+    from pipelines.assemble.splits import ALGORITHM, DEFAULT_RATIOS
+    from schemas.arrow import table_from_rows
+
+    def write(name: str, records: list[dict[str, Any]]) -> None:
+        spec = schemas.TABLES[name]
+        writer.write_table(f"meta/{name}.parquet", spec.schema, [table_from_rows(spec, records)])
+
+    write("subjects", _subject_records(plan))
+    write("sources", _source_records(plan, sources))
+    write("quarantine", _quarantine_records(quarantine))
+    # Votes are append-only and not made by a build: what is there stays.
+    if "meta/votes.parquet" in writer.old:
+        writer.keep("meta/votes.parquet")
+    else:
+        write("votes", [])
+    record = {
+        "algorithm": ALGORITHM,
+        "seed": seed,
+        "ratios": dict(ratios or DEFAULT_RATIOS),
+        "weight": "frames",
+        "components": [asdict(component) for component in plan.splits.components],
+    }
+    writer.write_file("meta/splits.json", _json(record))
+
+
+def _subject_records(plan: _Plan) -> list[dict[str, Any]]:
+    of_subject: dict[str, list[Mapping[str, Any]]] = {}
+    for ref in plan.rows:
+        of_subject.setdefault(ref.keys["subject_id"], []).append(ref.keys)
+    records = []
+    for subject, rows in sorted(of_subject.items()):
+        avatars = sorted({row["avatar_id"] for row in rows} - {None})
+        records.append(
+            {
+                "subject_id": subject,
+                "family_id": plan.splits.family_of[subject],
+                "component_id": plan.splits.component_of[subject],
+                "split": plan.splits.split_of[subject],
+                "num_rows": len(rows),
+                "num_frames": sum(row["num_frames"] for row in rows),
+                "seconds": sum(row["num_frames"] / row["fps"] for row in rows),
+                "partners": sorted({row["partner_subject_id"] for row in rows} - {None}),
+                "sources": sorted({row["source_id"] for row in rows}),
+                "consent_ids": sorted({row["consent_id"] for row in rows} - {None}),
+                "licences": sorted({row["licence"] for row in rows} - {""}),
+                "avatar_id": avatars[0] if avatars else None,
+            }
+        )
+    return records
+
+
+def _source_records(plan: _Plan, sources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    from schemas.sources import TABLE
+
+    clips: dict[str, int] = {}
+    for ref in plan.clips:
+        clips[ref.keys["source_id"]] = clips.get(ref.keys["source_id"], 0) + 1
+    bare = dict.fromkeys(TABLE.by_name)
+    known = {source["source_id"]: {**bare, **source} for source in sources}
+    for ref in plan.rows:
+        row = ref.keys
+        if row["source_id"] not in known:
+            facts = {"source_id": row["source_id"], "sha256": "", "name": "", "bytes": 0}
+            known[row["source_id"]] = {**bare, **facts, "licence": row["licence"], "consent_id": row["consent_id"]}
+    return [{**record, "num_clips": clips.get(name, 0)} for name, record in sorted(known.items())]
+
+
+def _quarantine_records(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    from schemas.quarantine import TABLE
+
+    empty: dict[str, Any] = {column.name: None if column.nullable else "" for column in TABLE}
+    empty |= {"attempts": 1, "transient": False}
+    filled = [{**empty, **record} for record in records]
+    return sorted(
+        filled, key=lambda record: tuple(str(record[name]) for name in ("source_name", "start_s", "key", "stage"))
+    )
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
