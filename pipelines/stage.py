@@ -38,7 +38,7 @@ class StageContext:
     source: Path
     """The video file. Its bytes are those whose sha256 is ``unit["sha256"]``."""
     unit: Mapping[str, Any]
-    """The unit: source_id, sha256, name; for a clip also clip_id, start_s, end_s, num_frames, index, num_faces, boxes."""
+    """source_id, sha256, name; for a clip also clip_id, start_s, end_s, num_frames, index, num_faces, boxes."""
     inputs: Mapping[str, Path]
     """Finished artefact folder of every stage named in ``Stage.inputs``. Read-only."""
     out: Path

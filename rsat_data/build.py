@@ -98,7 +98,9 @@ class Line:
                 self._refuse(source, "UnreadableSource", RsatError(f"{source.name} cannot be read: {error.strerror}."))
                 continue
             if sha256 in seen:
-                same = RsatError(f"{source.name} holds the same bytes as {seen[sha256]}.", hint="One of them is enough.")
+                same = RsatError(
+                    f"{source.name} holds the same bytes as {seen[sha256]}.", hint="One of them is enough."
+                )
                 self._refuse(source, "DuplicateSource", same)
                 continue
             seen[sha256] = source.name
@@ -219,7 +221,9 @@ class Line:
         self.result.failures.append(failure)
         word = "skipped" if failure.error in _SKIPS else "failed"
         where = f" [{failure.start_s:.2f}-{failure.end_s:.2f} s]" if failure.clip_id else ""
-        self.bars.say(f"{word}: {failure.name}{where}: {failure.message}" + (f" {failure.hint}" if failure.hint else ""))
+        self.bars.say(
+            f"{word}: {failure.name}{where}: {failure.message}" + (f" {failure.hint}" if failure.hint else "")
+        )
 
     def _refuse(self, source: SourceFile, kind: str, error: RsatError) -> None:
         key = content_hash([source.name, kind, error.message])
@@ -279,8 +283,12 @@ class Line:
                 "started": self.started,
                 "stages": self.counts,
                 "running": [
-                    {"stage": task.partition("-")[0], "name": unit.source.name, "clip_id": unit.fields["clip_id"],
-                     "share": self.running.get(task, 0.0)}
+                    {
+                        "stage": task.partition("-")[0],
+                        "name": unit.source.name,
+                        "clip_id": unit.fields["clip_id"],
+                        "share": self.running.get(task, 0.0),
+                    }
                     for task, (unit, _) in self.units.items()
                     if task in self.running
                 ],

@@ -76,7 +76,9 @@ def parse_sets(settings: Iterable[str]) -> dict[str, dict[str, Any]]:
         name, equals, text = setting.partition("=")
         section, dot, key = name.strip().partition(".")
         if not equals or not dot or not section or not key:
-            raise ConfigError(f"--set {setting!r} is not of the form section.key=value.", hint="Example: --set flame.iterations=8")
+            raise ConfigError(
+                f"--set {setting!r} is not of the form section.key=value.", hint="Example: --set flame.iterations=8"
+            )
         try:
             result.setdefault(section, {})[key] = yaml.safe_load(text)
         except yaml.YAMLError as error:
@@ -109,13 +111,11 @@ class DatasetConfig:
     """Aimed share of the rows in validation."""
     test: float = 0.1
     """Aimed share of the rows in test."""
-    licence: str = "unknown"
-    """Licence of rows whose source says nothing else."""
+    description: str = ""
+    """A paragraph for the dataset card."""
 
 
-def resolve(
-    sections: Mapping[str, type[Any]], file: Path | None, settings: Iterable[str]
-) -> dict[str, Any]:
+def resolve(sections: Mapping[str, type[Any]], file: Path | None, settings: Iterable[str]) -> dict[str, Any]:
     """Build every section's config from defaults, file and settings.
 
     Args:
@@ -130,7 +130,9 @@ def resolve(
     values = merge(*layers, parse_sets(settings))
     for section in values:
         if section not in sections:
-            raise ConfigError(f"There is no configuration section {section!r}.", hint=f"Sections: {', '.join(sections)}.")
+            raise ConfigError(
+                f"There is no configuration section {section!r}.", hint=f"Sections: {', '.join(sections)}."
+            )
     return {name: from_mapping(cls, values.get(name, {}), where=name) for name, cls in sections.items()}
 
 

@@ -65,7 +65,9 @@ def measured_cost(root: Path) -> dict[str, float]:
             done = json.loads(path.read_text(encoding="utf-8"))
             clips = done["summary"].get("clips")
             unit = done["unit"]
-            length = sum(c["end_s"] - c["start_s"] for c in clips) if clips is not None else unit["end_s"] - unit["start_s"]
+            length = (
+                sum(c["end_s"] - c["start_s"] for c in clips) if clips is not None else unit["end_s"] - unit["start_s"]
+            )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
         entry = spent.setdefault(done["stage"], [0.0, 0.0])

@@ -74,7 +74,9 @@ class Unit:
 def source_unit(source: SourceFile, sha256: str) -> Unit:
     """The unit of a whole source."""
     return Unit(
-        source, {"sha256": sha256}, {"source_id": source_id(sha256), "sha256": sha256, "name": source.name, "clip_id": ""}
+        source,
+        {"sha256": sha256},
+        {"source_id": source_id(sha256), "sha256": sha256, "name": source.name, "clip_id": ""},
     )
 
 
@@ -153,5 +155,3 @@ def record_of(unit: Unit, seconds: float, cpu_seconds: float, summary: Mapping[s
         "cpu_seconds": round(cpu_seconds, 3),
         "summary": dict(summary),
     }
-
-

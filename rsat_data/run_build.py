@@ -7,7 +7,7 @@ import os
 import shlex
 import shutil
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,9 @@ from rsat_data.errors import EXIT_OK, EXIT_QUARANTINE, DiskFullError, UsageError
 from rsat_data.estimate import estimate
 from rsat_data.plan import Recipe
 from rsat_data.progress import Bars
-from rsat_data.sources import SourceFile, find_sources
-from rsat_data.workspace import Workspace
+from rsat_data.publish import DatasetInfo, Published, publish
+from rsat_data.sources import find_sources
+from rsat_data.workspace import Failure, Workspace
 
 #: A build is not started with less than this many bytes free where the dataset goes.
 MIN_FREE_BYTES = 200_000_000
@@ -78,7 +79,7 @@ def run_build(options: BuildOptions) -> int:
         with Bars(enabled=not options.quiet) as bars:
             line = Line(workspace, recipe, LocalEngine(workers, threads, memory_gb), bars, command=options.command())
             result = line.run(sources)
-        published = publish_result(options.out, result, recipe, dataset, sources)
+            published = publish_result(options.out, result, recipe, dataset, bars)
         line.finish()
     report(options, result, published)
     failed, total = len(result.failed_sources), len(sources)
@@ -120,7 +121,9 @@ def parse_max_failed(text: str) -> Any:
     except ValueError:
         value = -1.0
     if value < 0:
-        raise UsageError(f"--max-failed {text!r} is neither a number nor a share.", hint="Examples: --max-failed 3, --max-failed 5%")
+        raise UsageError(
+            f"--max-failed {text!r} is neither a number nor a share.", hint="Examples: --max-failed 3, --max-failed 5%"
+        )
     if text.strip().endswith("%"):
         return lambda failed, total: failed <= total * value / 100
     return lambda failed, total: failed <= value
@@ -155,19 +158,67 @@ def _terminate_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def publish_result(
-    out: Path, result: BuildResult, recipe: Recipe, dataset: DatasetConfig, sources: Sequence[SourceFile]
-) -> Mapping[str, Any]:
-    """Hand finished clips and failures to the publisher."""
-    raise NotImplementedError
+def publish_result(out: Path, result: BuildResult, recipe: Recipe, dataset: DatasetConfig, bars: Bars) -> Published:
+    """Hand finished clips, sources and failures to the publisher."""
+    import yaml
+
+    from schemas.sources import from_ingest
+
+    bar = bars.bar("publish", 1.0, "datasets")
+    sources = [
+        from_ingest(
+            source["source_id"], source["name"], _read_json(source["artefacts"] / "source.json"), source["metadata"]
+        )
+        for source in result.sources
+    ]
+    config = yaml.safe_dump(resolved_config(recipe, dataset), sort_keys=True, allow_unicode=True)
+    return publish(
+        result.clip_dirs,
+        out,
+        seed=dataset.seed,
+        ratios={"train": dataset.train, "validation": dataset.validation, "test": dataset.test},
+        sources=sources,
+        quarantine=[quarantine_record(failure) for failure in result.failures],
+        info=DatasetInfo(name=dataset.name, description=dataset.description),
+        extra_files={"config.yaml": config.encode("utf-8")},
+        progress=bar.set,
+    )
 
 
-def report(options: BuildOptions, result: BuildResult, published: Mapping[str, Any]) -> None:
+def quarantine_record(failure: Failure) -> dict[str, Any]:
+    """A failure as a record of the table quarantine."""
+    whole = failure.start_s == failure.end_s
+    return {
+        "key": failure.key,
+        "source_id": failure.source_id or None,
+        "source_name": failure.name,
+        "clip_id": failure.clip_id or None,
+        "start_s": None if whole else failure.start_s,
+        "end_s": None if whole else failure.end_s,
+        "stage": failure.stage,
+        "error": failure.error,
+        "message": failure.message,
+        "hint": failure.hint,
+        "attempts": failure.attempts,
+        "transient": not failure.permanent,
+        "traceback_hash": failure.trace_hash,
+        "detail": failure.stderr_tail,
+    }
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    value = json.loads(path.read_text(encoding="utf-8"))
+    assert isinstance(value, dict)
+    return value
+
+
+def report(options: BuildOptions, result: BuildResult, published: Published) -> None:
     """Print what was done."""
     failed = sorted(result.failed_sources)
     facts = {
         "out": str(options.out),
-        "rows": published["rows"],
+        "rows": sum(published.rows.values()),
+        "splits": dict(published.rows),
         "clips": len(result.clip_dirs),
         "sources": len(result.sources),
         "units_run": result.units_run,

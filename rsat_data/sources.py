@@ -70,7 +70,9 @@ def find_sources(folder: Path) -> list[SourceFile]:
         UsageError: the folder is missing, not a folder, or holds no video.
     """
     if not folder.exists():
-        raise UsageError(f"The folder {folder} does not exist.", hint="Name the folder that holds your videos with --videos.")
+        raise UsageError(
+            f"The folder {folder} does not exist.", hint="Name the folder that holds your videos with --videos."
+        )
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder.", hint="--videos takes a folder of videos; put the file into one.")
     root = folder.resolve()
@@ -114,7 +116,8 @@ def _examine(path: Path, root: Path) -> SourceFile:
         return SourceFile(path, name, error)
     except OSError as error:
         reason = UnreadableSource(
-            f"{name} cannot be read: {error.strerror or error}.", hint="Check that the file exists and that you may read it."
+            f"{name} cannot be read: {error.strerror or error}.",
+            hint="Check that the file exists and that you may read it.",
         )
         return SourceFile(path, name, reason)
 
@@ -135,10 +138,14 @@ def read_sidecar(video: Path, name: str, root: Path) -> dict[str, Any]:
             raise UnsafeSource(f"The sidecar of {name} is a symbolic link that leads out of the folder.")
         sidecar = from_mapping(Sidecar, read_yaml(path, what="sidecar"), where=printable(path.relative_to(root)))
     except ConfigError as error:
-        raise SourceError(f"The sidecar of {name} is wrong: {error.message}", hint=error.hint or "See docs/sidecar.md.") from error
+        raise SourceError(
+            f"The sidecar of {name} is wrong: {error.message}", hint=error.hint or "See docs/sidecar.md."
+        ) from error
     values = {key: value for key, value in asdict(sidecar).items() if value not in (None, {}, [])}
     if "audio" in values:
-        values["audio"] = {person: str(_inside(video.parent / file, root, name)) for person, file in values["audio"].items()}
+        values["audio"] = {
+            person: str(_inside(video.parent / file, root, name)) for person, file in values["audio"].items()
+        }
     return values
 
 

@@ -110,7 +110,9 @@ class Workspace:
             if full is not error:
                 raise full from error
             raise WorkspaceError(
-                f"Cannot write to {self.out}: {error.strerror}.", hint="Choose another folder with --out.", path=self.out
+                f"Cannot write to {self.out}: {error.strerror}.",
+                hint="Choose another folder with --out.",
+                path=self.out,
             ) from error
         lock = os.open(self.root / "lock", os.O_CREAT | os.O_RDWR, 0o644)
         try:

@@ -67,12 +67,24 @@ def count(ctx: StageContext, config: CountConfig) -> Mapping[str, Any]:
 
 SPLIT: Stage[SplitConfig] = Stage(name="ingest", version="1", unit="source", config=SplitConfig, run=split)
 COUNT: Stage[CountConfig] = Stage(
-    name="count", version="1", unit="clip", config=CountConfig, run=count, inputs=("ingest",),
-    metadata_fields=("relation",), resources=Resources(timeout_s=3.0, memory_gb=0.1),
+    name="count",
+    version="1",
+    unit="clip",
+    config=CountConfig,
+    run=count,
+    inputs=("ingest",),
+    metadata_fields=("relation",),
+    resources=Resources(timeout_s=3.0, memory_gb=0.1),
 )
 DOUBLE: Stage[CountConfig] = Stage(
-    name="double", version="1", unit="clip", config=CountConfig, inputs=("ingest", "count"), metadata_fields=("provenance",),
-    run=lambda ctx, config: _double(ctx), resources=Resources(memory_gb=0.1),
+    name="double",
+    version="1",
+    unit="clip",
+    config=CountConfig,
+    inputs=("ingest", "count"),
+    metadata_fields=("provenance",),
+    run=lambda ctx, config: _double(ctx),
+    resources=Resources(memory_gb=0.1),
 )
 
 

@@ -30,8 +30,13 @@ Stopped in the middle (Ctrl-C, power cut, kill -9)? The same command goes on whe
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file with a section a stage.")
 @click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Set one option; repeatable.")
 @click.option("--workers", type=click.IntRange(1), help="Processes. Default: as many as cores and memory allow.")
-@click.option("--max-failed", default="5%", show_default=True, metavar="N|N%",
-              help="Exit with 3 when more sources than this failed (skipped ones do not count).")
+@click.option(
+    "--max-failed",
+    default="5%",
+    show_default=True,
+    metavar="N|N%",
+    help="Exit with 3 when more sources than this failed (skipped ones do not count).",
+)
 @click.option("--offline", is_flag=True, help="Open no network connection; model files must be there.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, with estimated time and disk, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")

@@ -28,7 +28,9 @@ def status(out: Path, as_json: bool) -> None:
     state = read_state(out)
     if state is None:
         raise WorkspaceError(
-            f"No build was ever started in {out}.", hint=f"Start one: rsat-data build --videos DIR --out {out}", path=out
+            f"No build was ever started in {out}.",
+            hint=f"Start one: rsat-data build --videos DIR --out {out}",
+            path=out,
         )
     click.echo(json.dumps(state, indent=1, sort_keys=True) if as_json else describe(state))
 
@@ -42,13 +44,20 @@ def describe(state: Mapping[str, Any]) -> str:
     lines.append(f"{'stage':<10} {'units':>6} {'done':>12} {'of':>10}   quarantined")
     for name, count in state["stages"].items():
         unit = "files" if name == next(iter(state["stages"])) else "s video"
-        lines.append(f"{name:<10} {count['units']:>6} {count['done']:>12.1f} {count['total']:>10.1f} {unit:<7} {count['failed'] or ''}")
+        lines.append(
+            f"{name:<10} {count['units']:>6} {count['done']:>12.1f} {count['total']:>10.1f} {unit:<7} {count['failed'] or ''}"
+        )
     if state["alive"] and state["running"]:
         lines += ["", "running:"]
-        lines += [f"  {task['stage']:<10} {task['share']:4.0%}  {task['name']} {task['clip_id']}" for task in state["running"]]
+        lines += [
+            f"  {task['stage']:<10} {task['share']:4.0%}  {task['name']} {task['clip_id']}" for task in state["running"]
+        ]
     if state["quarantined"]:
         lines += ["", "quarantined or skipped:"]
         lines += [f"  {item['stage']:<10} {item['error']:<18} {item['message']}" for item in state["quarantined"]]
     if not state["alive"] and state["status"] not in ("done",):
-        lines += ["", "To go on, run the same build command again" + (f": {state['command']}" if state.get("command") else ".")]
+        lines += [
+            "",
+            "To go on, run the same build command again" + (f": {state['command']}" if state.get("command") else "."),
+        ]
     return "\n".join(lines)

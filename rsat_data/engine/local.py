@@ -137,9 +137,7 @@ class LocalEngine:
         self._pool.append(worker)
         return worker
 
-    def _listen(
-        self, worker: _Worker, selector: selectors.BaseSelector, on_progress: OnProgress
-    ) -> Iterable[Outcome]:
+    def _listen(self, worker: _Worker, selector: selectors.BaseSelector, on_progress: OnProgress) -> Iterable[Outcome]:
         assert worker.process.stdout is not None
         chunk = os.read(worker.process.stdout.fileno(), 1 << 16)
         if not chunk:
@@ -168,7 +166,9 @@ class LocalEngine:
         worker.task, worker.tasks_done = None, worker.tasks_done + 1
         error = None
         if message["type"] == "error":
-            fields = {name: message[name] for name in ("error", "message", "hint", "source_fault", "disk_full", "trace")}
+            fields = {
+                name: message[name] for name in ("error", "message", "hint", "source_fault", "disk_full", "trace")
+            }
             error = TaskError(**fields, stderr_tail=_tail(worker))
         worker.errors.truncate(0)
         if worker.tasks_done >= self.recycle_after:

@@ -38,7 +38,7 @@ def main() -> None:
         message = json.loads(line)
         started, cpu = time.monotonic(), _cpu_seconds()
         try:
-            answer = {"type": "done", "summary": dict(_run(message, answers))}
+            answer: dict[str, Any] = {"type": "done", "summary": dict(_run(message, answers))}
         except BaseException as error:  # noqa: BLE001 - every failure becomes data; the driver decides
             answer = {"type": "error", **describe(error)}
         answer |= {"seconds": time.monotonic() - started, "cpu_seconds": _cpu_seconds() - cpu}

@@ -28,7 +28,8 @@ def test_import_of_the_package_and_the_reader_needs_no_sibling(tmp_path: Path) -
     for name in ("schemas.py", "model.py", "pipelines.py", "annotation.py"):
         (tmp_path / name).write_text("raise RuntimeError('imported')", encoding="utf-8")
     result = python(
-        "import sys, rsat_data; rsat_data.load; assert 'torch' not in sys.modules and 'schemas' not in sys.modules", tmp_path
+        "import sys, rsat_data; rsat_data.load; assert 'torch' not in sys.modules and 'schemas' not in sys.modules",
+        tmp_path,
     )
     assert result.returncode == 0, result.stderr
 
