@@ -1,0 +1,1 @@
+"""Synthetic conversations whose truth is known."""
