@@ -58,7 +58,7 @@ class Estimate:
 
 
 def measured_cost(root: Path) -> dict[str, float]:
-    """Stage -> computing seconds per second of video, from the finished units of a workspace; empty if there are none."""
+    """Stage -> computing seconds per second of video, from finished units; empty if there are none."""
     spent: dict[str, list[float]] = {}
     for path in (root / "units").rglob(DONE):
         try:

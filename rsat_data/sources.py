@@ -152,8 +152,9 @@ def read_sidecar(video: Path, name: str, root: Path) -> dict[str, Any]:
 def _inside(path: Path, root: Path, name: str) -> Path:
     real = path.resolve()
     if not real.is_relative_to(root) or not real.is_file():
+        shown = printable(path.relative_to(root) if path.is_relative_to(root) else path)
         raise UnsafeSource(
-            f"The sidecar of {name} names the sound file {printable(path.relative_to(root) if path.is_relative_to(root) else path)}, "
+            f"The sidecar of {name} names the sound file {shown}, "
             "which is not a file inside the videos folder.",
             hint="Put the sound files beside the video and name them relative to it.",
         )

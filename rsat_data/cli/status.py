@@ -49,9 +49,8 @@ def describe(state: Mapping[str, Any]) -> str:
         )
     if state["alive"] and state["running"]:
         lines += ["", "running:"]
-        lines += [
-            f"  {task['stage']:<10} {task['share']:4.0%}  {task['name']} {task['clip_id']}" for task in state["running"]
-        ]
+        for task in state["running"]:
+            lines.append(f"  {task['stage']:<10} {task['share']:4.0%}  {task['name']} {task['clip_id']}")
     if state["quarantined"]:
         lines += ["", "quarantined or skipped:"]
         lines += [f"  {item['stage']:<10} {item['error']:<18} {item['message']}" for item in state["quarantined"]]
