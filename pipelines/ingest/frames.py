@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ _MATRICES = {
     9: Colorspace.BT2020, 10: Colorspace.BT2020,
 }  # fmt: skip
 
+_DAMAGE = (av.error.InvalidDataError, av.error.PatchWelcomeError, av.error.UndefinedError, av.error.BugError)
 _SEEK_MARGIN_S = 0.5
 _MAX_HOLD_S = 0.5
 """How much of a span may be missing at the stream's end and be filled by the last frame."""
@@ -100,10 +101,13 @@ def to_rgb(frame: av.VideoFrame, upright: Upright, size: tuple[int, int] | None 
     return np.ascontiguousarray(picture)
 
 
-def iter_decoded(opened: Opened, from_s: float = 0.0) -> Iterator[tuple[float, av.VideoFrame]]:
+def iter_decoded(
+    opened: Opened, from_s: float = 0.0, damage: list[float] | None = None
+) -> Iterator[tuple[float, av.VideoFrame]]:
     """Decoded frames with their time on the shared timeline, from a key frame at or before ``from_s``, strictly rising.
 
-    Packets that cannot be decoded are passed over: the frames they held are missing from the times.
+    Packets that cannot be decoded are passed over: the frames they held are missing from the times. At each, and at
+    frames the decoder itself calls corrupt, the time of the last good frame is appended to ``damage`` if given.
     """
     stream = opened.need_video()
     step = 1.0 / frame_rate(stream)
@@ -111,12 +115,16 @@ def iter_decoded(opened: Opened, from_s: float = 0.0) -> Iterator[tuple[float, a
         target = (from_s - _SEEK_MARGIN_S + opened.origin) / float(stream.time_base)
         opened.container.seek(int(target), stream=stream, backward=True)
     last = -math.inf
-    for packet in _packets(opened, stream):
+    notes = [] if damage is None else damage
+    for packet in _packets(opened, stream, lambda: notes.append(max(last, 0.0))):
         try:
             frames = packet.decode()
-        except (av.error.InvalidDataError, av.error.PatchWelcomeError, av.error.UndefinedError):
+        except _DAMAGE:
+            notes.append(max(last, 0.0))
             continue
         for frame in frames:
+            if frame.is_corrupt and math.isfinite(last):
+                notes.append(last)
             if frame.pts is not None:
                 time = float(frame.pts * frame.time_base) - opened.origin
             else:
@@ -126,15 +134,16 @@ def iter_decoded(opened: Opened, from_s: float = 0.0) -> Iterator[tuple[float, a
                 yield time, frame
 
 
-def _packets(opened: Opened, stream: Any) -> Iterator[Any]:
+def _packets(opened: Opened, stream: Any, on_damage: Callable[[], None]) -> Iterator[Any]:
     packets = opened.container.demux(stream)
     while True:
         try:
             yield next(packets)
         except StopIteration:
             return
-        except (av.error.InvalidDataError, av.error.EOFError):
+        except (*_DAMAGE, av.error.EOFError):
             # What lies after is out of reach: hand out what the decoder still holds.
+            on_damage()
             yield av.Packet()
             return
 
