@@ -1,0 +1,376 @@
+"""Rows of one clip from the artefacts of the stages before. Reads files, computes scores, checks; writes nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soundfile
+
+import schemas
+from pipelines.assemble import ids
+from pipelines.assemble.clocks import audio_length, video_length
+from pipelines.stage import StageContext
+from rsat_data.errors import StageError, UnsupportedSource
+from schemas.arrow import table_from_rows
+from schemas.triplets import FPS, FRAME_COLUMNS, SAMPLE_RATE
+from schemas.validators import audio_fits, row_problems
+from schemas.vocabulary import KINSHIP, PERSONS, SENIOR_OF_CLIP, STATUS, senior_of_person
+
+if TYPE_CHECKING:
+    from pipelines.assemble.stage import AssembleConfig
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Relation:
+    """The relation of a clip as the owner of the source stated it."""
+
+    kinship: str = "unknown"
+    """blood, non_blood, unknown."""
+    status: str = "unknown"
+    """equal, unequal, unknown."""
+    senior: str = "unknown"
+    """A, B, none, unknown."""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether anything is known."""
+        return (self.kinship, self.status) != ("unknown", "unknown")
+
+
+def assemble(ctx: StageContext, config: AssembleConfig) -> tuple[list[Row], Row]:
+    """Make the rows of triplets, one a person from A on, and the row of clips.
+
+    Raises:
+        StageError: an artefact is missing or does not fit the others.
+        UnsupportedSource: the sidecar's relation contradicts itself.
+    """
+    clip = _Clip(ctx, config)
+    rows = [clip.row(person) for person in clip.persons]
+    conversation = clip.conversation(rows)
+    _check(clip, rows, conversation)
+    return rows, conversation
+
+
+def parse_relation(stated: Mapping[str, Any] | None) -> Relation:
+    """Read the sidecar's ``relation``, and complete what follows: equal means that none is senior, a senior means unequal.
+
+    Raises:
+        UnsupportedSource: a value is not one of the known ones, or they contradict each other.
+    """
+    if not stated:
+        return Relation()
+    values = {name: str(stated.get(name) or "unknown") for name in ("kinship", "status", "senior")}
+    for name, allowed in (("kinship", KINSHIP), ("status", STATUS), ("senior", SENIOR_OF_CLIP)):
+        if values[name] not in allowed:
+            raise UnsupportedSource(
+                f"The sidecar's relation.{name} is {values[name]!r}.", hint=f"It should be one of {', '.join(allowed)}."
+            )
+    status, senior = values["status"], values["senior"]
+    if (status == "equal" and senior in PERSONS) or (status == "unequal" and senior == "none"):
+        raise UnsupportedSource(
+            f"The sidecar's relation contradicts itself: status is {status}, senior is {senior}.",
+            hint="With status equal, senior is none; with status unequal, it is A, B or unknown.",
+        )
+    if status == "equal":
+        senior = "none"
+    elif senior in PERSONS:
+        status = "unequal"
+    elif senior == "none":
+        status = "equal"
+    return Relation(values["kinship"], status, senior)
+
+
+class _Clip:
+    """The artefacts of a clip, read once."""
+
+    def __init__(self, ctx: StageContext, config: AssembleConfig) -> None:
+        self.ctx, self.config = ctx, config
+        self.frames = int(ctx.unit["num_frames"])
+        self.clip_id = str(ctx.unit["clip_id"])
+        self.faces = self._json("faces", "faces.json")
+        self.speech = self._json("speech", "speech.json")
+        self.flame = self._json("flame", "flame.json")
+        self.persons = tuple(sorted(str(entry["person"]) for entry in self.faces["persons"]))
+        if self.persons not in (("A",), ("A", "B")):
+            raise StageError(f"{self.clip_id}: the faces stage found persons {self.persons}, expected A or A and B.")
+        with self._npz("speech", "speech.npz") as arrays:
+            self.speaking = {person: self._track(arrays, f"speaking_{person}", "speech") for person in self.persons}
+        self.relation = parse_relation(ctx.metadata.get("relation")) if len(self.persons) == 2 else Relation()
+        self.subjects = self._subjects()
+        self.seconds = self.frames / FPS
+
+    # Reading -------------------------------------------------------------------------------------------------------
+
+    def _path(self, stage: str, name: str) -> Path:
+        path = self.ctx.inputs[stage] / name
+        if not path.is_file():
+            raise StageError(
+                f"{self.clip_id}: the stage {stage} left no {name}.",
+                hint=f"Remove {path.parent} and run the same command again.",
+                path=path,
+            )
+        return path
+
+    def _json(self, stage: str, name: str) -> dict[str, Any]:
+        path = self._path(stage, name)
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise StageError(f"{path} is not JSON ({error}).", path=path) from error
+        if not isinstance(value, dict):
+            raise StageError(f"{path} does not hold a JSON object.", path=path)
+        return value
+
+    def _npz(self, stage: str, name: str) -> Any:
+        path = self._path(stage, name)
+        try:
+            return np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise StageError(f"{path} is not a readable array file ({error}).", path=path) from error
+
+    def _track(self, arrays: Mapping[str, np.ndarray], name: str, stage: str) -> np.ndarray:
+        """An array whose first axis is time."""
+        if name not in arrays:
+            raise StageError(f"{self.clip_id}: the stage {stage} left no array {name}.")
+        array = np.asarray(arrays[name])
+        if array.ndim == 0 or len(array) != self.frames:
+            raise StageError(
+                f"{self.clip_id}: {name} of the stage {stage} has shape {array.shape}, the clip has {self.frames} frames."
+            )
+        return array
+
+    def _media(self, stage: str, name: str, path: str) -> dict[str, Any]:
+        return {"bytes": self._path(stage, name).read_bytes(), "path": path}
+
+    # Who -----------------------------------------------------------------------------------------------------------
+
+    def _subjects(self) -> dict[str, str]:
+        """Person -> subject. Names of the sidecar are used only if it is clear who of them is seen.
+
+        With one person in the frame and two names, it is not: that subject stays unnamed.
+        """
+        names = {str(key): str(name) for key, name in (self.ctx.metadata.get("subjects") or {}).items() if name}
+        clear = len(self.persons) == 2 or len(names) == 1
+        return {
+            person: ids.named_subject_id(names[person])
+            if clear and person in names
+            else ids.unnamed_subject_id(self.clip_id, person)
+            for person in self.persons
+        }
+
+    def partner(self, person: str) -> str | None:
+        return next((other for other in self.persons if other != person), None)
+
+    def shared(self) -> Row:
+        """Columns that the rows and the clip have in common."""
+        subjects = [self.subjects[person] for person in self.persons]
+        pii = {*self.config.always_pii, *map(str, self.ctx.metadata.get("pii") or ())}
+        provenance = self.ctx.provenance
+        hashes = dict(provenance.get("model_hashes") or {})
+        labelled = self.relation.labelled
+        return {
+            "clip_id": self.clip_id,
+            "dyad_id": ids.dyad_id(subjects[0], subjects[1] if len(subjects) > 1 else None),
+            "source_id": str(self.ctx.unit["source_id"]),
+            "split": "train",
+            "start_s": float(self.ctx.unit["start_s"]),
+            "end_s": float(self.ctx.unit["end_s"]),
+            "fps": FPS,
+            "num_frames": self.frames,
+            "sample_rate": SAMPLE_RATE,
+            "language": self.speech.get("language") or "",
+            "kinship": self.relation.kinship,
+            "status": self.relation.status,
+            "relation_source": "metadata" if labelled else "unlabelled",
+            "relation_confidence": self.config.metadata_confidence if labelled else None,
+            "licence": str(self.ctx.metadata.get("licence") or ""),
+            "consent_id": self.ctx.metadata.get("consent_id"),
+            "pii": sorted(pii),
+            "provenance": {
+                "version": str(provenance.get("version", "")),
+                "config_hash": str(provenance.get("config_hash", "")),
+                "model_hashes": [{"name": name, "sha256": str(hashes[name])} for name in sorted(hashes)],
+            },
+        }
+
+    # Rows ----------------------------------------------------------------------------------------------------------
+
+    def row(self, person: str) -> Row:
+        """One row of triplets."""
+        other = self.partner(person)
+        name = ids.row_id(self.clip_id, person)
+        face = next(entry for entry in self.faces["persons"] if entry["person"] == person)
+        heard = (self.speech.get("persons") or {}).get(person, {})
+        fitted = self.flame["persons"][person]
+        with self._npz("faces", f"{person}.npz") as arrays:
+            seen, blur, yaw = (self._track(arrays, key, "faces") for key in ("valid", "blur", "yaw_deg"))
+        with self._npz("flame", f"{person}.npz") as arrays:
+            codes = {key: self._track(arrays, key, "flame").astype(np.float32) for key in FRAME_COLUMNS}
+            shape = np.asarray(arrays["shape"], dtype=np.float32)
+            valid = self._track(arrays, "valid", "flame").astype(bool) & seen.astype(bool)
+            residual = self._track(arrays, "reprojection_px", "flame").astype(np.float32)
+        judged = valid if valid.any() else np.ones_like(valid)
+        return {
+            **self.shared(),
+            "row_id": name,
+            "subject_id": self.subjects[person],
+            "partner_row_id": None if other is None else ids.row_id(self.clip_id, other),
+            "partner_subject_id": None if other is None else self.subjects[other],
+            "person": person,
+            "audio": self._media("speech", f"{person}.flac", f"{name}.flac"),
+            "audio_isolation": heard.get("isolation") or self.speech["isolation"],
+            "speaking": self.speaking[person].astype(bool),
+            "text": " ".join(
+                turn["text"] for turn in self.speech["turns"] if turn["person"] == person and turn["text"]
+            ),
+            "words": [self._timed(word, ("word", "score", "speaker")) for word in self.speech["words"]],
+            "head_model": str(self.flame["head_model"]),
+            "shape": shape,
+            **codes,
+            "camera": {key: fitted["camera"][key] for key in ("fx", "fy", "cx", "cy", "width", "height")},
+            "valid": valid,
+            "reprojection_px": residual,
+            "image": self._media("faces", f"{person}.jpg", f"{name}.jpg"),
+            "video": self._media("faces", f"{person}.mp4", f"{name}.mp4"),
+            "matte": self._media("faces", f"{person}_matte.mp4", f"{name}_matte.mp4"),
+            "q_sync": _score(heard.get("sync_score")),
+            "q_sync_offset_ms": _score(heard.get("sync_offset_ms")),
+            "q_blur": _score(np.median(blur[judged])),
+            "q_face_px": _score(face.get("face_px")),
+            "q_yaw_p95_deg": _score(np.percentile(np.abs(yaw[judged]), 95)),
+            "q_snr_db": _score(heard.get("snr_db")),
+            "q_reprojection": _score(fitted.get("reprojection")),
+            "q_valid": float(valid.mean()),
+            "avatar_id": None,
+            "avatar_psnr": None,
+            "senior": senior_of_person(self.relation.senior, person),
+        }
+
+    def conversation(self, rows: Sequence[Row]) -> Row:
+        """The row of clips."""
+        second = rows[1] if len(rows) > 1 else None
+        talk = np.stack([self.speaking[person].astype(bool) for person in self.persons])
+        assignment = self.speech.get("assignment") or {}
+        return {
+            **self.shared(),
+            "row_id_a": rows[0]["row_id"],
+            "row_id_b": second and second["row_id"],
+            "subject_id_a": rows[0]["subject_id"],
+            "subject_id_b": second and second["subject_id"],
+            "audio": {"bytes": self._mixture(), "path": f"{self.clip_id}.flac"},
+            "preview": self._media("faces", "preview.mp4", f"{self.clip_id}.mp4"),
+            "text": str(self.speech.get("text") or ""),
+            "turns": [self._timed(turn, ("person", "text")) for turn in self.speech["turns"]],
+            "senior": self.relation.senior,
+            "num_votes": 0,
+            "agreement": None,
+            "q_assignment": _score(assignment.get("confidence")),
+            "q_overlap": float((talk.sum(axis=0) > 1).mean()),
+            "q_speech": float(talk.any(axis=0).mean()),
+            "q_valid": float(np.logical_and.reduce([row["valid"] for row in rows]).mean()),
+        }
+
+    def _timed(self, span: Mapping[str, Any], keys: Sequence[str]) -> Row:
+        """A word or turn, its times cut to the clip: recognisers run over the edges by a few hundredths."""
+        start = min(max(float(span["start"]), 0.0), self.seconds)
+        end = min(max(float(span["end"]), start), self.seconds)
+        return {"start": start, "end": end, **{key: span.get(key) for key in keys}}
+
+    def _mixture(self) -> bytes:
+        """The clip's part of the source's sound as FLAC; silence where the source has ended."""
+        path = self._path("ingest", "mixture.flac")
+        count = round(self.seconds * SAMPLE_RATE)
+        try:
+            with soundfile.SoundFile(path) as file:
+                if file.samplerate != SAMPLE_RATE:
+                    raise StageError(
+                        f"{path} has {file.samplerate} samples a second, expected {SAMPLE_RATE}.", path=path
+                    )
+                first = min(round(float(self.ctx.unit["start_s"]) * SAMPLE_RATE), file.frames)
+                file.seek(first)
+                sound = file.read(count, dtype="int16")
+        except soundfile.LibsndfileError as error:
+            raise StageError(f"{path} cannot be read: {error}.", path=path) from error
+        sound = np.pad(sound, (0, count - len(sound)))
+        buffer = io.BytesIO()
+        soundfile.write(buffer, sound, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+        return buffer.getvalue()
+
+
+def _score(value: Any) -> float | None:
+    """A score as float; None where there is none."""
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
+# Checks ------------------------------------------------------------------------------------------------------------
+
+
+def _check(clip: _Clip, rows: Sequence[Row], conversation: Row) -> None:
+    """The rows keep what the format promises: schema, values, clocks.
+
+    Raises:
+        StageError: names the clip, the row and the first problems.
+    """
+    found = []
+    for table, records in (("triplets", rows), ("clips", [conversation])):
+        spec = schemas.TABLES[table]
+        try:
+            problems = row_problems(table_from_rows(spec, records), spec)
+        except ValueError as error:
+            found.append(f"{table}: {error}")
+            continue
+        found += [f"{table} row {problem.row}: {problem.column} {problem.message}" for problem in problems]
+        for record in records:
+            found += [f"{table} {record['clip_id']}: {text}" for text in media_problems(record, spec)]
+    if found:
+        raise StageError(
+            f"{clip.clip_id}: the stages' results do not fit together: {'; '.join(found[:3])}"
+            + (f" and {len(found) - 3} more." if len(found) > 3 else "."),
+            hint="This is a fault of the stage that made the value, not of the video; please report it.",
+        )
+
+
+def media_problems(record: Mapping[str, Any], spec: schemas.Table) -> list[str]:
+    """Compare the clocks of a row's media with its frames, as sentences that begin with the column.
+
+    Args:
+        record: a row that has fps, num_frames, sample_rate and the media columns of ``spec`` it should be checked for.
+        spec: triplets or clips.
+    """
+    problems = []
+    frames, fps, rate = int(record["num_frames"]), float(record["fps"]), int(record["sample_rate"])
+    for column in spec:
+        cell = record.get(column.name)
+        if not column.media or cell is None or cell["bytes"] is None:
+            continue
+        try:
+            if column.media == "audio":
+                sound = audio_length(cell["bytes"])
+                if (sound.sample_rate, sound.channels, sound.format) != (rate, 1, "FLAC"):
+                    problems.append(
+                        f"{column.name} is {sound.format} of {sound.channels} channels at {sound.sample_rate} Hz, "
+                        f"should be mono FLAC at {rate} Hz"
+                    )
+                elif not audio_fits(sound.samples, rate, frames, fps):
+                    problems.append(
+                        f"{column.name} lasts {sound.samples / rate:.3f} s, {frames} frames last {frames / fps:.3f} s"
+                    )
+            elif column.media == "video":
+                video = video_length(cell["bytes"])
+                if video.frames != frames:
+                    problems.append(f"{column.name} holds {video.frames} frames, num_frames is {frames}")
+                if abs(video.fps - fps) > 0.01:
+                    problems.append(f"{column.name} runs at {video.fps:.3f} frames a second, fps is {fps:g}")
+            elif cell["bytes"][:2] != b"\xff\xd8" or cell["bytes"][-2:] != b"\xff\xd9":
+                problems.append(f"{column.name} is not a whole JPEG")
+        except ValueError as error:
+            problems.append(f"{column.name} {error}")
+    return problems
