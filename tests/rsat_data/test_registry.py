@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsat_data import fetch, registry
+from rsat_data import carriers, fetch, registry
 from rsat_data.cli.models import models as models_command
 from rsat_data.errors import DiskFullError, ModelFileError, OfflineError, UsageError
 from rsat_data.registry import Model, parse_register
@@ -118,7 +118,7 @@ def no_sockets(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(fetch.subprocess, "Popen", refuse)
+    monkeypatch.setattr(carriers.subprocess, "Popen", refuse)
     return opened
 
 
@@ -395,18 +395,18 @@ def member_of_kind(folder: Path, mode: int) -> Path:
 def test_members_that_are_links_or_too_large_are_refused(tmp_path: Path) -> None:
     link = member_of_kind(tmp_path, stat.S_IFLNK | 0o777)
     target = tmp_path / "out"
-    with target.open("wb") as out, pytest.raises(fetch._SourceFailed, match="not a plain file"):
-        fetch._copy_member(link, "pkg/a.bin", out, 100)
+    with target.open("wb") as out, pytest.raises(carriers.SourceFailed, match="not a plain file"):
+        carriers.copy_member(link, "pkg/a.bin", out, 100)
     bomb = tmp_path / "bomb.whl"
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("big", bytes(10_000_000))
-    with target.open("wb") as out, pytest.raises(fetch._SourceFailed, match="larger than"):
-        fetch._copy_member(bomb, "big", out, 1000)
-    with target.open("wb") as out, pytest.raises(fetch._SourceFailed, match="holds no"):
-        fetch._copy_member(bomb, "absent", out, 1000)
+    with target.open("wb") as out, pytest.raises(carriers.SourceFailed, match="larger than"):
+        carriers.copy_member(bomb, "big", out, 1000)
+    with target.open("wb") as out, pytest.raises(carriers.SourceFailed, match="holds no"):
+        carriers.copy_member(bomb, "absent", out, 1000)
     bomb.write_bytes(b"PK not a zip")
-    with target.open("wb") as out, pytest.raises(fetch._SourceFailed, match="damaged"):
-        fetch._copy_member(bomb, "big", out, 1000)
+    with target.open("wb") as out, pytest.raises(carriers.SourceFailed, match="damaged"):
+        carriers.copy_member(bomb, "big", out, 1000)
     assert target.stat().st_size == 0
 
 
@@ -419,10 +419,10 @@ def test_a_member_is_copied_whole_or_not_at_all(
         archive.writestr("m", content)
     with (folder / "out").open("wb") as out:
         if len(content) > limit:
-            with pytest.raises(fetch._SourceFailed):
-                fetch._copy_member(folder / "a.whl", "m", out, limit)
+            with pytest.raises(carriers.SourceFailed):
+                carriers.copy_member(folder / "a.whl", "m", out, limit)
         else:
-            assert fetch._copy_member(folder / "a.whl", "m", out, limit) == len(content)
+            assert carriers.copy_member(folder / "a.whl", "m", out, limit) == len(content)
     if len(content) <= limit:
         assert (folder / "out").read_bytes() == content
 
@@ -431,7 +431,7 @@ def test_without_pip_the_error_says_how_to_get_it(
     known: dict[str, Model], publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publisher.content.clear()
-    monkeypatch.setattr(fetch.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(carriers.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelFileError, match="ensurepip"):
         registry.model_path("single")
 
@@ -441,7 +441,7 @@ def test_pip_may_never_build_a_source_distribution(known: dict[str, Model], publ
     (index / "car-one-1.0.tar.gz").write_bytes(b"whatever")
     with pytest.raises(ModelFileError, match="car-one"):
         registry.model_path("single")
-    command = fetch.pip_command(known["single"].files[0].carriers[0][0].carrier, Path("/x"))
+    command = carriers.pip_command(known["single"].files[0].carriers[0][0].carrier, Path("/x"))
     assert command[command.index("--only-binary") + 1] == ":all:" and "--no-deps" in command
 
 
