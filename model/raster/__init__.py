@@ -18,8 +18,18 @@ from model.camera import Camera
 from model.raster.autograd import Surface
 from model.raster.fragments import NEAR, Fragments, fragments_from_faces
 from model.raster.interpolate import interpolate
+from model.raster.shading import face_normals, shade_lambert, vertex_normals
 
-__all__ = ["NEAR", "Backend", "Fragments", "interpolate", "rasterize"]
+__all__ = [
+    "NEAR",
+    "Backend",
+    "Fragments",
+    "face_normals",
+    "interpolate",
+    "rasterize",
+    "shade_lambert",
+    "vertex_normals",
+]
 
 Backend = Literal["auto", "numba", "torch", "reference"]
 
