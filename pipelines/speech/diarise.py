@@ -80,6 +80,13 @@ def stitch(windows: Windows, *, speakers: int = 2) -> np.ndarray:
     return np.clip(total / np.maximum(norm, 1e-12)[:, None], 0.0, 1.0)
 
 
+def speech_probability(windows: Windows) -> np.ndarray:
+    """Probability that anybody talks, (num_steps,) float64: the surest local speaker, averaged over the windows."""
+    loudest = windows.posteriors.max(axis=2, keepdims=True)
+    single = Windows(posteriors=loudest, starts=windows.starts, num_steps=windows.num_steps)
+    return stitch(single, speakers=1)[:, 0]
+
+
 def diarisation_error(reference: np.ndarray, hypothesis: np.ndarray) -> float:
     """Diarisation error rate on a grid: (missed + false + confused speaker time) / reference speaker time.
 

@@ -1,0 +1,1 @@
+"""The speech stage: what is said, when, and by which of the faces."""

@@ -1,0 +1,127 @@
+"""Who talks in every frame of a clip: the network, the voices, the channels and the lips put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.speech.assign import Activity, Match, decode_activity, match_voices, to_frames
+from pipelines.speech.diarise import speech_probability, stitch
+from pipelines.speech.inputs import Sound
+from pipelines.speech.isolate import SAMPLES_PER_FRAME, gate, leading, levels_db
+from pipelines.speech.mouth import Mouth
+from pipelines.speech.segmentation import segment
+from pipelines.speech.turns import drop_short_runs
+
+if TYPE_CHECKING:
+    from model.speech.pyannet import PyanNet
+    from pipelines.speech.config import SpeechConfig
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Who talks when, and from where each person's audio is to be taken."""
+
+    isolation: str
+    """channel, gated or mixture."""
+    voice: np.ndarray
+    """(T,) probability that anybody talks; 0 in silence."""
+    voices: np.ndarray
+    """(T, K) posterior of each voice told apart, in no order that means anything."""
+    hidden: np.ndarray
+    """(T,) probability that somebody out of sight talks."""
+    speaking: Mapping[str, np.ndarray]
+    """For each person (T,) bool."""
+    posterior: Mapping[str, np.ndarray]
+    """For each person (T,) probability of talking."""
+    audio: Mapping[str, np.ndarray]
+    """For each person (T * 640,) float32: their own audio."""
+    match: Match
+    """Which voice is whose."""
+
+
+def listen(sound: Sound, mouths: Mapping[str, Mouth], network: PyanNet, config: SpeechConfig) -> Heard:
+    """Decide who talks in every frame of a clip.
+
+    With one voice a channel, activity is what the network hears in the person's own channel, less what leaks over from
+    the other. With a mixture, voices are told apart by the network, matched with the faces by their lips, and voices and
+    lips together decide frame by frame.
+    """
+    persons = list(mouths)
+    num_frames = len(sound.mixture) // SAMPLES_PER_FRAME
+    lips = np.stack([mouths[person].log_odds for person in persons], axis=1)
+    shortest = max(1, round(config.min_turn_s * 25.0))
+    loud = levels_db(sound.mixture, hop=SAMPLES_PER_FRAME) > config.silence_db
+    if sound.channels is not None:
+        per_channel = [
+            to_frames(speech_probability(segment(network, channel, hop_s=config.hop_s)), num_frames)
+            * (levels_db(channel, hop=SAMPLES_PER_FRAME) > config.silence_db)
+            for channel in sound.channels
+        ]
+        voices = np.stack(per_channel, axis=1) * leading(sound.channels, num_frames)
+        match = match_voices(voices, lips)
+        if sound.owner is not None:
+            match = Match(scores=match.scores, voice_of=sound.owner, confidence=1.0)
+        activity = _own_channels(voices, match, config.voice_threshold)
+        voice = voices.max(axis=1)
+        isolation = "channel"
+    else:
+        windows = segment(network, sound.mixture, hop_s=config.hop_s)
+        voices = to_frames(stitch(windows, speakers=config.speakers), num_frames) * loud[:, None]
+        voice = _sharpen(to_frames(speech_probability(windows), num_frames), config.voice_threshold) * loud
+        match = match_voices(voices, lips)
+        activity = decode_activity(voices, voice, lips, match, mouth_weight=config.mouth_weight)
+        isolation = "gated" if len(persons) > 1 else "mixture"
+
+    speaking, audio = {}, {}
+    for index, person in enumerate(persons):
+        speaking[person] = drop_short_runs(activity.speaking[:, index], shortest)
+        own = match.voice_of[index]
+        if isolation == "channel" and own is not None and sound.channels is not None:
+            audio[person] = sound.channels[own]
+        elif isolation == "gated":
+            audio[person] = gate(sound.mixture, speaking[person], fade=round(config.fade_ms * 16))
+        else:
+            audio[person] = sound.mixture
+    return Heard(
+        isolation=isolation,
+        voice=voice,
+        voices=voices,
+        hidden=activity.hidden,
+        speaking=speaking,
+        posterior={person: activity.posterior[:, index] for index, person in enumerate(persons)},
+        audio=audio,
+        match=match,
+    )
+
+
+def _own_channels(voices: np.ndarray, match: Match, threshold: float) -> Activity:
+    """Activity where every voice has its channel: no need to ask the lips frame by frame."""
+    own = [0 if voice is None else voice for voice in match.voice_of]
+    known = np.array([voice is not None for voice in match.voice_of])
+    posterior = voices[:, own] * known
+    others = [voice for voice in range(voices.shape[1]) if voice not in match.voice_of]
+    hidden = voices[:, others].max(axis=1) if others else np.zeros(len(voices))
+    return Activity(speaking=posterior >= threshold, posterior=posterior, hidden=hidden)
+
+
+def _sharpen(probability: np.ndarray, threshold: float) -> np.ndarray:
+    """Shift the log-odds so that ``threshold`` becomes 0.5."""
+    odds = np.log(np.clip(probability, 1e-6, 1 - 1e-6) / np.clip(1 - probability, 1e-6, 1 - 1e-6))
+    return 1.0 / (1.0 + np.exp(-(odds - np.log(threshold / (1 - threshold)))))
+
+
+def report(heard: Heard) -> dict[str, Any]:
+    """How sure the assignment is, for speech.json."""
+    persons = list(heard.speaking)
+    scores = [[round(float(value), 4) for value in row] for row in heard.match.scores]
+    return {
+        "scores": scores,
+        "voice_of": dict(zip(persons, heard.match.voice_of, strict=True)),
+        "confidence": round(heard.match.confidence, 4),
+        "hidden_s": round(float((heard.hidden > 0.5).sum()) / 25.0, 2),
+        "overlap_s": round(float(np.all(list(heard.speaking.values()), axis=0).sum()) / 25.0 if len(persons) > 1 else 0.0, 2),
+    }

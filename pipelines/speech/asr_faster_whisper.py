@@ -1,0 +1,149 @@
+"""Speech to text by faster-whisper, and the pieces that both backends share. The only place that imports it."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.speech.words import Transcript, Word
+from rsat_data.errors import ModelFileError
+from rsat_data.optional import require
+
+if TYPE_CHECKING:
+    from pipelines.speech.config import SpeechConfig
+
+SAMPLE_RATE = 16000
+#: Text that zlib shrinks by more than this repeats itself: the decoder fell into a loop (Radford et al., 2022).
+MAX_COMPRESSION = 2.4
+#: Tried in order until the text does not loop. Whisper's own remedy is to sample at a higher temperature, whose result
+#: is different every time; these are not.
+DECODINGS: tuple[dict[str, Any], ...] = (
+    {},
+    {"repetition_penalty": 1.1, "no_repeat_ngram_size": 4},
+    {"repetition_penalty": 1.2, "no_repeat_ngram_size": 3},
+)
+
+
+def compression(text: str) -> float:
+    """Length of a text over the length of its zlib compression, in bytes; 0 for no text."""
+    raw = text.strip().encode("utf-8")
+    return len(raw) / len(zlib.compress(raw)) if raw else 0.0
+
+
+def most_tokens(seconds: float) -> int:
+    """Tokens that so much speech can hold at most (fast talkers need about 6 a second); bounds a decoder in a loop."""
+    return min(220, 24 + round(10 * seconds))
+
+
+def forbid_network() -> None:
+    """Tell the hub client and pyannote's usage counter, before either is imported, that nothing may be sent."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["TRANSFORMERS_OFFLINE"] = "1"
+    os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
+
+
+def package_version(name: str) -> str:
+    """Installed version of a distribution; empty where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def resolve_device(device: str) -> str:
+    """``cpu`` or ``cuda``: what ``auto`` means on this machine."""
+    if device != "auto":
+        return device
+    return "cuda" if require("ctranslate2", needed_for="speech to text").get_cuda_device_count() else "cpu"
+
+
+def resolve_compute_type(compute_type: str, device: str) -> str:
+    """CTranslate2's name of the number format."""
+    return ("int8" if device == "cpu" else "float16") if compute_type == "auto" else compute_type
+
+
+@lru_cache(maxsize=2)
+def load_whisper(folder: Path, device: str, compute_type: str, threads: int) -> Any:
+    """A ``faster_whisper.WhisperModel``; kept for the next clips of this process.
+
+    Raises:
+        ModelFileError: the folder does not hold a whole model.
+    """
+    forbid_network()
+    package = require("faster_whisper", needed_for="speech to text")
+    missing = [name for name in ("model.bin", "config.json", "tokenizer.json") if not (folder / name).is_file()]
+    fetch = f"Fetch it again with: rsat-data models fetch {folder.name}"
+    if missing:
+        raise ModelFileError(f"The Whisper model in {folder} lacks {', '.join(missing)}.", hint=fetch, path=folder)
+    try:
+        return package.WhisperModel(
+            str(folder), device=device, compute_type=compute_type, cpu_threads=threads, local_files_only=True
+        )
+    except (RuntimeError, ValueError) as error:
+        raise ModelFileError(f"The Whisper model in {folder} cannot be loaded: {error}", hint=fetch, path=folder) from error
+
+
+def detect_language(model: Any, audio: np.ndarray, chunks: Sequence[tuple[float, float]]) -> str:
+    """Language of the longest stretch of speech; ``en`` for an English-only model."""
+    if not model.model.is_multilingual:
+        return "en"
+    start, end = max(chunks, key=lambda chunk: chunk[1] - chunk[0])
+    part = audio[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
+    return str(model.detect_language(audio=part)[0])
+
+
+def transcribe(
+    model: Any, audio: np.ndarray, chunks: Sequence[tuple[float, float]], config: SpeechConfig
+) -> Transcript:
+    """Transcribe stretches of speech with word times from Whisper's cross-attention.
+
+    Args:
+        model: from :func:`load_whisper`.
+        audio: (N,) float32 at 16 kHz.
+        chunks: spans in seconds in which someone talks, each at most 30 s. Nothing else is looked at.
+        config: language and beam size are used.
+    """
+    if not chunks:
+        return Transcript(language=config.language, words=(), timing="none")
+    language = config.language if config.language and model.model.is_multilingual else detect_language(model, audio, chunks)
+    words: list[Word] = []
+    for start, end in chunks:
+        part = audio[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
+        tries = []
+        for options in DECODINGS:
+            tries.append(_decode(model, part, language, config.beam_size, options))
+            if compression(_text(tries[-1])) <= MAX_COMPRESSION:
+                break
+        best = min(tries, key=lambda found: max(compression(_text(found)), MAX_COMPRESSION))
+        words += [Word(word.word, start + word.start, start + word.end, word.score) for word in best]
+    return Transcript(language=language, words=tuple(words), timing="cross-attention" if words else "none")
+
+
+def _decode(model: Any, part: np.ndarray, language: str, beam_size: int, options: Mapping[str, Any]) -> list[Word]:
+    segments, _ = model.transcribe(
+        part,
+        language=language,
+        beam_size=beam_size,
+        temperature=0.0,
+        condition_on_previous_text=False,
+        word_timestamps=True,
+        vad_filter=False,
+        max_new_tokens=most_tokens(len(part) / SAMPLE_RATE),
+        **options,
+    )
+    return [
+        Word(word.word.strip(), float(word.start), float(word.end), float(word.probability))
+        for segment in segments
+        for word in segment.words or ()
+    ]
+
+
+def _text(words: Sequence[Word]) -> str:
+    return " ".join(word.word for word in words)
