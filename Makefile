@@ -77,7 +77,6 @@ test-full: $(READY_FULL)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
 gpu-check: $(READY)
