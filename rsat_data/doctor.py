@@ -117,6 +117,8 @@ def examine(*, imports: bool = True) -> Report:
     packages = [with_probe(package, probed.get(module_of(package.name))) for package in listed]
     hardware: dict[str, Any] = guarded("hardware", look_at_hardware, {})
     hardware.update(guarded("GPU", lambda: look_at_gpu(probed.get("torch")), {"gpus": [], "gpu_why": "unknown"}))
+    # CTranslate2, which runs Whisper, brings its own CUDA code: it may see a GPU that torch does not, and the reverse.
+    hardware["speech_gpus"] = probed.get("faster_whisper", {}).get("gpus", 0)
     models: list[dict[str, Any]] = guarded("model files", look_at_models, none)
     jobs: list[Job] = guarded("jobs", lambda: choose(packages, models, hardware), none)
     advice: list[Advice] = guarded("advice", lambda: advise(packages, models, hardware), none)
@@ -194,6 +196,7 @@ def choose(packages: Iterable[Package], models: Iterable[dict[str, Any]], hardwa
     absent = {model["name"] for model in models if model["state"] != "present"}
     gpus = hardware.get("gpus") or []
     device = f"GPU {gpus[0]['name']}" if gpus else "CPU"
+    speech_device = "GPU" if hardware.get("speech_gpus") else "CPU"
 
     def job(what: str, backend: str, needed: Iterable[str], why: str, files: Iterable[str] = ()) -> Job:
         lacking = [name for name in needed if name not in usable]
@@ -203,9 +206,9 @@ def choose(packages: Iterable[Package], models: Iterable[dict[str, Any]], hardwa
         return Job(what, backend, why, fetch)
 
     if "whisperx" in usable:
-        speech = job("speech to text", "whisperx", ["whisperx"], f"installed; on the {device}", ["whisper-base"])
+        speech = job("speech to text", "whisperx", ["whisperx"], f"installed; on the {speech_device}", ["whisper-base"])
     else:
-        reason = f"the engine beneath whisperx, which is not installed; on the {device}"
+        reason = f"the engine beneath whisperx, which is not installed; on the {speech_device}"
         speech = job("speech to text", "faster-whisper", ["faster-whisper"], reason, ["whisper-base"])
     raster = "torch" if gpus else "numba"
     espeak = (hardware.get("programs") or {}).get("espeak-ng")

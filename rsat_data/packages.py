@@ -43,6 +43,9 @@ for name in sys.argv[1:]:
             ]
         except Exception as error:
             line["gpu_error"] = str(error)
+    if name == "faster_whisper" and line["error"] is None:
+        import ctranslate2
+        line["gpus"] = ctranslate2.get_cuda_device_count()
     print(json.dumps(line), flush=True)
 """
 
