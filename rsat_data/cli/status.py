@@ -44,9 +44,8 @@ def describe(state: Mapping[str, Any]) -> str:
     lines.append(f"{'stage':<10} {'units':>6} {'done':>12} {'of':>10}   quarantined")
     for name, count in state["stages"].items():
         unit = "files" if name == next(iter(state["stages"])) else "s video"
-        lines.append(
-            f"{name:<10} {count['units']:>6} {count['done']:>12.1f} {count['total']:>10.1f} {unit:<7} {count['failed'] or ''}"
-        )
+        amounts = f"{count['done']:>12.1f} {count['total']:>10.1f} {unit:<7}"
+        lines.append(f"{name:<10} {count['units']:>6} {amounts} {count['failed'] or ''}")
     if state["alive"] and state["running"]:
         lines += ["", "running:"]
         for task in state["running"]:
