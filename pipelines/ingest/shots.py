@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scenedetect import AdaptiveDetector, ContentDetector, FrameTimecode
 
+_WINDOW = 4
+"""Frames on either side whose change a relative cut is compared with."""
 _GUARD_FRAMES = 1
 """Frames taken off at a cut on either side: a cut may be blended into its neighbours."""
 
@@ -23,7 +25,9 @@ class CutFinder:
         minimum = max(2, round(0.2 * fps))
         self._detectors = (
             ContentDetector(threshold=threshold, min_scene_len=minimum),
-            AdaptiveDetector(adaptive_threshold=ratio, min_content_val=min_change, min_scene_len=minimum),
+            AdaptiveDetector(
+                adaptive_threshold=ratio, min_content_val=min_change, min_scene_len=minimum, window_width=_WINDOW
+            ),
         )
         self._cuts: set[int] = set()
         self._count = 0

@@ -42,7 +42,7 @@ class IngestConfig:
     """Mean change of hue, saturation and lightness (0 to 255) that is a cut in any case."""
     cut_ratio: float = 3.0
     """Change in relation to the frames around it that makes a cut of a smaller change."""
-    min_cut_change: float = 12.0
+    min_cut_change: float = 18.0
     """Least change for such a relative cut."""
     max_missing_frames: float = 2.0
     """How many frames may be missing at the end or at damage before a source counts as truncated."""
