@@ -37,13 +37,24 @@ _SHORTEST_TURN_S = 0.2
 class Voices(Protocol):
     """Where utterances come from: a recording, or a synthesiser."""
 
-    source: str
-    isolation: Literal["channel", "gated"]
-    language: str | None
-    names: dict[str, str]
+    @property
+    def source(self) -> str:
+        """Name, for the truth file."""
 
-    def lines(self, rng: np.random.Generator) -> Iterator[tuple[str, Utterance]]:
-        """Endless (person, utterance). The same person may come several times in a row."""
+    @property
+    def isolation(self) -> Literal["channel", "gated"]:
+        """How each person's audio was separated."""
+
+    @property
+    def language(self) -> str | None:
+        """ISO 639-1 code where it is known."""
+
+    @property
+    def names(self) -> dict[str, str]:
+        """A and B -> name of the voice."""
+
+    def conversation(self, rates: dict[str, Rates], rng: np.random.Generator) -> Iterator[tuple[str, Utterance]]:
+        """Endless (person, utterance). Who holds the floor goes on with ``Rates.hold_probability``."""
 
     def backchannel(self, person: str, rng: np.random.Generator) -> Utterance | None:
         """Something short that does not take the floor, if this voice has it."""
@@ -73,7 +84,7 @@ def arrange(voices: Voices, num_frames: int, rates: dict[str, Rates], rng: np.ra
     placed: list[_Placed] = []
     ends = {p: 0.0 for p in PERSONS}
     clock, speaker = float(rng.uniform(0.1, 0.5)), ""
-    for person, utterance in voices.lines(rng):
+    for person, utterance in voices.conversation(rates, rng):
         if not speaker:
             start = clock
         elif person == speaker:
