@@ -1,6 +1,6 @@
 """The register of model files: what each is, where it lies on this machine, and whether it is whole.
 
-``model_path(name)`` is all a stage needs. Files lie under ``<home>/models/<name>/<first 12 of the hash>/``; home is
+``model_path(name)`` is all a stage needs. Files lie under ``<home>/models/<first 12 of the hash>/<name>/``; home is
 ``RSAT_DATA_HOME`` or the platform's user cache. Two versions of a model never share a folder.
 """
 
@@ -106,7 +106,7 @@ class Model:
     @property
     def directory(self) -> Path:
         """Where its files lie, or would lie, on this machine."""
-        return home() / "models" / self.name / self.sha256[:12]
+        return home() / "models" / self.sha256[:12] / self.name
 
     @property
     def path(self) -> Path:
