@@ -67,9 +67,12 @@ def schema_problems(schema: pa.Schema, spec: Table) -> list[Problem]:
 
 def row_problems(table: pa.Table, spec: Table) -> list[Problem]:
     """Check the rows of a table whose schema fits: nulls, vocabularies, lengths, values."""
-    problems = [problem for column in spec for problem in _column_problems(table, column)]
-    if problems or table.num_rows == 0:
-        return problems  # the checks below rely on these
+    if table.num_rows == 0:
+        return []
+    problems = [problem for column in spec for problem in _null_problems(table, column)]
+    if problems:
+        return problems  # the checks below rely on there being values
+    problems = [problem for column in spec for problem in _word_problems(table, column)]
     for check in _CHECKS.get(spec.name, ()):
         problems += list(check(table))
     return problems
@@ -80,30 +83,35 @@ def _rows(mask: npt.NDArray[np.bool_] | pa.ChunkedArray | pa.Array) -> list[int]
     return [int(row) for row in np.flatnonzero(values)]
 
 
-def _column_problems(table: pa.Table, column: Column) -> Iterator[Problem]:
+def _null_problems(table: pa.Table, column: Column) -> Iterator[Problem]:
     cells = table[column.name].combine_chunks()
     if not column.nullable and cells.null_count:
         yield from (Problem(row, column.name, "is null") for row in _rows(pc.is_null(cells)))
     if column.media and not column.nullable:
         sizes = pc.binary_length(pc.struct_field(cells, "bytes"))
         yield from (Problem(row, column.name, "holds no bytes") for row in _rows(pc.equal(sizes.fill_null(0), 0)))
-    if column.values:
-        allowed = pa.array(column.values, pa.string())
-        if pa.types.is_list(column.type):
-            flat, parents = pc.list_flatten(cells), pc.list_parent_indices(cells)
-            wrong = _rows(pc.invert(pc.is_in(flat, allowed)))
-            pairs = [(parents[number].as_py(), flat[number].as_py()) for number in wrong]
-        else:
-            wrong = _rows(pc.and_(pc.is_valid(cells), pc.invert(pc.is_in(cells, allowed))))
-            pairs = [(row, cells[row].as_py()) for row in wrong]
-        for row, value in pairs:
-            yield Problem(row, column.name, f"is {value!r}, allowed are {', '.join(column.values)}")
-    if pa.types.is_list(column.type) and pa.types.is_primitive(column.type.value_type):
-        flat = pc.list_flatten(cells)
-        if flat.null_count:
-            parents = pc.list_parent_indices(cells).to_numpy(zero_copy_only=False)
-            for row in np.unique(parents[_rows(pc.is_null(flat))]):
-                yield Problem(int(row), column.name, "holds null values")
+    if pa.types.is_list(column.type):
+        flat, parents = pc.list_flatten(cells), pc.list_parent_indices(cells).to_numpy(zero_copy_only=False)
+        wrong = _rows(pc.is_null(flat))
+        if column.is_frames:
+            frames = pc.list_parent_indices(flat).to_numpy(zero_copy_only=False)
+            wrong += [int(frame) for frame in frames[_rows(pc.is_null(pc.list_flatten(flat)))]]
+        for row in np.unique(parents[wrong]) if wrong else ():
+            yield Problem(int(row), column.name, "holds null values")
+
+
+def _word_problems(table: pa.Table, column: Column) -> Iterator[Problem]:
+    """Values outside the column's vocabulary."""
+    if not column.values:
+        return
+    cells = table[column.name].combine_chunks()
+    flat, parents = cells, np.arange(len(cells))
+    if pa.types.is_list(column.type):
+        flat, parents = pc.list_flatten(cells), pc.list_parent_indices(cells).to_numpy(zero_copy_only=False)
+    allowed = pa.array(column.values, pa.string())
+    for number in _rows(pc.and_(pc.is_valid(flat), pc.invert(pc.is_in(flat, allowed)))):
+        value = flat[number].as_py()
+        yield Problem(int(parents[number]), column.name, f"is {value!r}, allowed are {', '.join(column.values)}")
 
 
 def _numbers(table: pa.Table, name: str) -> npt.NDArray[np.float64]:
@@ -121,9 +129,6 @@ def _lengths(table: pa.Table) -> Iterator[Problem]:
     for name in triplets.FRAME_COLUMNS:
         cells = table[name].combine_chunks()
         inner, parents = pc.list_flatten(cells), pc.list_parent_indices(cells).to_numpy(zero_copy_only=False)
-        if inner.null_count or pc.list_flatten(inner).null_count:
-            yield Problem(None, name, "holds null values")
-            continue
         widths = pc.list_value_length(inner).to_numpy(zero_copy_only=False)
         if not len(widths):
             continue
