@@ -1,0 +1,116 @@
+"""The fixed square around a person's head, and cutting it out.
+
+One window serves a person for a whole clip. A window that followed the head would be a camera that turns with it; with
+a fixed one, one pinhole camera with an off-centre principal point holds for all frames:
+crop px = (source px - (x0, y0)) * size / side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from pipelines.faces.boxes import cut_square
+
+# The head around the landmarks' extent (w, h), which reaches from the hairline to the chin: hair and ears need room.
+_SIDE, _TOP, _BOTTOM = 0.28, 0.55, 0.25
+_PERCENT = 1.0
+_KEEP = 0.06
+"""Least margin around the face itself that a window has when another face is near, in face lengths."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A square in the upright source picture; it may reach over the picture's edge."""
+
+    x0: int
+    """Left edge, source px."""
+    y0: int
+    """Upper edge, source px."""
+    side: int
+    """Length of a side, source px."""
+
+    def to_crop(self, points: np.ndarray, size: int) -> np.ndarray:
+        """Points (..., 2 or 3) in source px as crop px; a third coordinate is only scaled."""
+        scale = size / self.side
+        offset = np.array([self.x0, self.y0, 0.0])[: points.shape[-1]]
+        return (points - offset) * scale
+
+
+def extents(points: np.ndarray) -> np.ndarray:
+    """(T, 4) left, top, right, bottom of landmarks (T, N, 2+)."""
+    return np.concatenate([points[..., :2].min(axis=1), points[..., :2].max(axis=1)], axis=1)
+
+
+def union(edges: np.ndarray) -> np.ndarray:
+    """(4,) left, top, right, bottom that hold (T, 4) edges in all but the outermost percent of the frames."""
+    low = np.percentile(edges[:, :2], _PERCENT, axis=0)
+    high = np.percentile(edges[:, 2:], 100 - _PERCENT, axis=0)
+    return np.concatenate([low, high])
+
+
+def head_edges(face: np.ndarray) -> np.ndarray:
+    """Face edges (T, 4) grown to hold hair, ears and the chin's shadow."""
+    size = face[:, 2:] - face[:, :2]
+    grow = np.stack(
+        [-_SIDE * size[:, 0], -_TOP * size[:, 1], _SIDE * size[:, 0], _BOTTOM * size[:, 1]], axis=1
+    )
+    return face + grow
+
+
+def fixed_window(
+    landmarks: np.ndarray, width: int, height: int, others: list[np.ndarray] | None = None
+) -> Window:
+    """The window of one person for a clip.
+
+    Args:
+        landmarks: (T, 478, 3) source px of the frames in which the person was found.
+        width, height: of the source picture, px.
+        others: the same of other people; their faces are kept out where the window can shrink or shift enough.
+
+    Returns:
+        A square that holds the head in (nearly) all frames. It stays inside the picture where it fits.
+    """
+    face = extents(landmarks)
+    head = union(head_edges(face))
+    tight = union(face)
+    margin = _KEEP * float(np.median(face[:, 3] - face[:, 1]))
+    tight = tight + np.array([-margin, -margin, margin, margin])
+    side = float(max(head[2] - head[0], head[3] - head[1]))
+    least = float(max(tight[2] - tight[0], tight[3] - tight[1]))
+    if side > min(width, height):  # Hair may be cut before black borders are added; the face may not.
+        side = max(float(min(width, height)), least)
+    centre = (head[:2] + head[2:]) / 2
+    x0, y0 = centre[0] - side / 2, centre[1] - side / 2
+    for other in others or []:
+        edges = union(extents(other))
+        if edges[0] >= x0 + side or edges[2] <= x0 or edges[1] >= y0 + side or edges[3] <= y0:
+            continue
+        mine, theirs = (tight[0] + tight[2]) / 2, (edges[0] + edges[2]) / 2
+        room = edges[0] - tight[0] if mine < theirs else tight[2] - edges[2]
+        if room >= least:
+            # First shift away from the other face, then shrink: the far edge of the head may be lost, not the face.
+            reach = (edges[0] - head[0]) if mine < theirs else (head[2] - edges[2])
+            side = float(np.clip(max(reach, least), least, side))
+            x0 = edges[0] - side if mine < theirs else edges[2]
+            x0 = float(np.clip(x0, tight[2] - side, tight[0]))
+            y0 = float(np.clip(centre[1] - side / 2, tight[3] - side, tight[1]))
+    length = max(2, round(side))
+    return Window(_inside(x0, length, width), _inside(y0, length, height), length)
+
+
+def _inside(start: float, length: int, limit: int) -> int:
+    if length <= limit:
+        return round(float(np.clip(start, 0, limit - length)))
+    return round((limit - length) / 2)
+
+
+def cut(picture: np.ndarray, window: Window, size: int) -> np.ndarray:
+    """The window of a picture (H, W, 3) as (size, size, 3); black outside the picture."""
+    square = cut_square(picture, window.x0, window.y0, window.side)
+    if window.side == size:
+        return np.ascontiguousarray(square)
+    kind = cv2.INTER_AREA if window.side > size else cv2.INTER_CUBIC
+    return cv2.resize(square, (size, size), interpolation=kind)
