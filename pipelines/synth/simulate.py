@@ -1,0 +1,92 @@
+"""One synthetic conversation, from a seed and a number: speech, relation, behaviour, scene, truth. No rendering."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pipelines.synth.behaviour import behave
+from pipelines.synth.records import FPS, PERSONS, Dialogue, rng_for
+from pipelines.synth.relations import RelationEffects, relation_of
+from pipelines.synth.scene import Head, draw_shapes, make_codes, make_scene
+from pipelines.synth.speech import SpeechSource
+from pipelines.synth.truth import Truth
+from pipelines.synth.visemes import drive_mouth
+
+
+@dataclass(frozen=True)
+class SimulationConfig:
+    """What decides a synthetic conversation besides its number and its speech."""
+
+    seed: int = 0
+    """Decides everything that is drawn."""
+    seconds: float = 10.0
+    """Length of a clip; rounded to whole frames."""
+    width: int = 1280
+    """Width of the frame, pixels."""
+    height: int = 720
+    """Height of the frame, pixels."""
+    clips_per_dyad: int = 1
+    """How many clips in a row show the same two people in the same relation."""
+    effects: RelationEffects = field(default_factory=RelationEffects)
+    """What the relation does to behaviour."""
+
+    @property
+    def num_frames(self) -> int:
+        """T."""
+        return round(self.seconds * FPS)
+
+
+def clip_name(config: SimulationConfig, index: int) -> str:
+    """Name of clip number ``index``."""
+    return f"synth-{config.seed}-{index:05d}"
+
+
+def simulate(config: SimulationConfig, index: int, speech: SpeechSource, head: Head) -> tuple[Truth, Dialogue]:
+    """Act out clip number ``index``. The same arguments give the same result, whatever was simulated before.
+
+    Args:
+        config: seed, length, frame, effects.
+        index: number of the clip, from 0.
+        speech: source of the dialogue.
+        head: facts of the head model that the codes are for.
+    """
+    dyad = index // config.clips_per_dyad
+    clip_seed = int(rng_for(config.seed, "clip", index).integers(2**31))
+    dyad_seed = int(rng_for(config.seed, "dyad", dyad).integers(2**31))
+    relation = relation_of(config.seed, dyad)
+    rates = {p: config.effects.rates(relation, p) for p in PERSONS}
+    dialogue = speech.dialogue(config.num_frames, rates, config.seed, index)
+    mouths = {p: drive_mouth(dialogue, p, articulation=rates[p].articulation) for p in PERSONS}
+    motion = behave(dialogue, mouths, rates, clip_seed)
+    scene = make_scene(config.width, config.height, clip_seed)
+    shapes = draw_shapes(head.num_shape, relation, config.effects, dyad_seed)
+    codes = {p: make_codes(motion[p], p, scene.places[p], shapes[p], head) for p in PERSONS}
+    base = f"synth-{config.seed}-d{dyad:05d}"
+    looks = rng_for(dyad_seed, "appearance").choice(2**20, size=2, replace=False)
+    truth = Truth(
+        name=clip_name(config, index),
+        seed=config.seed,
+        index=index,
+        num_frames=config.num_frames,
+        head_model=head.id,
+        expression_names=head.expression_names,
+        camera=scene.camera,
+        subjects={p: f"{base}-{p}" for p in PERSONS},
+        family={p: base if relation.kinship == "blood" else f"{base}-{p}" for p in PERSONS},
+        appearance={p: int(looks[number]) for number, p in enumerate(PERSONS)},
+        relation=relation,
+        effects=config.effects,
+        rates=rates,
+        codes=codes,
+        speaking={p: dialogue.speaking(p) for p in PERSONS},
+        turns=dialogue.turns,
+        words=dialogue.words,
+        phonemes=dialogue.phonemes,
+        events={p: motion[p].events for p in PERSONS},
+        audio_source=dialogue.source,
+        audio_isolation=dialogue.isolation,
+        audio_arranged=dialogue.arranged,
+        voices=dialogue.voices,
+        language=dialogue.language,
+    )
+    return truth, dialogue
