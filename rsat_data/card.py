@@ -7,7 +7,9 @@ and every other Parquet reader sees ordinary lists.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -153,11 +155,11 @@ def _body(info: DatasetInfo, summary: Mapping[str, Any]) -> str:
         "",
         "## Columns of triplets",
         "",
-        *_column_table("triplets"),
+        *column_table("triplets"),
         "",
         "## Columns of clips",
         "",
-        *_column_table("clips"),
+        *column_table("clips"),
         "",
         "## Personal data, licence, consent",
         "",
@@ -176,7 +178,8 @@ def _body(info: DatasetInfo, summary: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _column_table(table: str) -> list[str]:
+def column_table(table: str) -> list[str]:
+    """The columns of a table as lines of Markdown."""
     import schemas
 
     lines = ["| column | type | shape | unit | frame | meaning |", "|---|---|---|---|---|---|"]
@@ -370,3 +373,29 @@ def _record_set(table: str, split: str, source: Mapping[str, Any], widths: Mappi
         "key": {"@id": f"{name}/{fields[0]['name']}"},
         "field": fields,
     }
+
+
+# docs/format.md ----------------------------------------------------------------------------------------------------
+
+
+def update_tables(text: str) -> str:
+    """Put the declared columns between the marks ``<!-- columns NAME -->`` and ``<!-- end NAME -->`` of a document."""
+    import schemas
+
+    for name in schemas.TABLES:
+        begin, end = f"<!-- columns {name} -->\n", f"<!-- end {name} -->"
+        before, _, rest = text.partition(begin)
+        if rest:
+            after = rest[rest.index(end) :]
+            text = before + begin + "\n" + "\n".join(column_table(name)) + "\n\n" + after
+    return text
+
+
+def main(path: str) -> None:
+    """Bring the column tables of a document up to date: ``python -m rsat_data.card docs/format.md``."""
+    document = Path(path)
+    document.write_text(update_tables(document.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -29,8 +29,8 @@ def validate(out: Path, as_json: bool, limit: int) -> int:
 
     Exits with 1 if anything is wrong. Nothing is changed.
     """
-    with progress("validate", 1.0, "", enabled=not as_json) as bar:
-        report = run_checks(out, progress=bar.set)
+    with progress("validate", 100.0, "%", enabled=not as_json) as bar:
+        report = run_checks(out, progress=lambda share: bar.set(100.0 * share))
     click.echo(json.dumps(report.as_dict(), indent=1) if as_json else describe(report, out, limit))
     return EXIT_OK if report.ok else EXIT_ERROR
 
