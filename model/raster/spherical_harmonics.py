@@ -1,8 +1,8 @@
 """Distant light as real spherical harmonics up to degree 2: nine numbers a colour.
 
-Order and normalisation: Y00, Y1-1 (y), Y10 (z), Y11 (x), Y2-2 (xy), Y2-1 (yz), Y20 (3 z^2 - 1), Y21 (xz), Y22 (x^2 - y^2).
-A Lambertian surface sees light through a cosine; its transform has A0 = pi, A1 = 2 pi / 3, A2 = pi / 4, and what is left
-out has less than 1 % of the energy on average (Ramamoorthi and Hanrahan, "An efficient representation for irradiance
+Order: Y00, Y1-1 (y), Y10 (z), Y11 (x), Y2-2 (xy), Y2-1 (yz), Y20 (3 z^2 - 1), Y21 (xz), Y22 (x^2 - y^2), orthonormal.
+A Lambertian surface sees light through a cosine; its transform has A0 = pi, A1 = 2 pi / 3, A2 = pi / 4, and what is
+left out has less than 1 % of the energy on average (Ramamoorthi and Hanrahan, "An efficient representation for irradiance
 environment maps", SIGGRAPH 2001, equations 2, 3 and 8).
 """
 
@@ -37,7 +37,8 @@ def basis(directions: torch.Tensor) -> torch.Tensor:
 def directional(direction: torch.Tensor, radiance: torch.Tensor) -> torch.Tensor:
     """Coefficients (9, C) of a distant point light: direction (3,) unit vector towards it, radiance (C,).
 
-    ``radiance`` is scaled so that a white Lambertian surface facing the light leaves ``radiance`` (up to the band limit).
+    ``radiance`` is scaled so that a white Lambertian surface facing the light leaves ``radiance`` (up to the band
+    limit).
     """
     return basis(direction)[:, None] * radiance * math.pi
 
