@@ -127,3 +127,18 @@ def test_nothing_unsafe_is_called(pattern: str) -> None:
             if re.search(pattern, line.split("#")[0]) and not re.match(r'\s*("""|``)', line):
                 found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
     assert found == []
+
+
+@pytest.mark.full
+def test_the_full_environment_is_whole(tmp_path: Path) -> None:
+    """Every extra is installed by plain pip, nothing contradicts anything, and whisperx can be imported."""
+    from rsat_data.packages import look_up, requirements
+
+    missing = [name for name, wanted, extra in requirements() if look_up(name, wanted, extra).version is None]
+    assert missing == []
+    assert importlib.metadata.version("torch").startswith("2.8.")
+    check = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
+    assert check.returncode == 0, check.stdout
+    result = run_python("import whisperx, torch, mediapipe, cv2; print(cv2.__version__)", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip().endswith(".".join(importlib.metadata.version("opencv-python").split(".")[:3]))
