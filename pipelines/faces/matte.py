@@ -5,14 +5,15 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-_RADIUS = 9
+_RADIUS = 5
 _EPSILON = 2e-4
 
 
 def refine(mask: np.ndarray, guide: np.ndarray) -> np.ndarray:
     """Enlarge a mask to its picture and let its edge follow the picture's edges.
 
-    A guided filter (He, Sun, Tang 2013, eqs. 5, 6, 8) with the luma as guide, box of 19 px.
+    A guided filter (He, Sun, Tang 2013, eqs. 5, 6, 8) with the luma as guide and a box of 11 px; its coefficients are
+    found at the mask's size and enlarged (He, Sun 2015), a quarter of the work at four times the pixels.
 
     Args:
         mask: (S, S) float32 in [0, 1].
@@ -23,12 +24,14 @@ def refine(mask: np.ndarray, guide: np.ndarray) -> np.ndarray:
     """
     height, width = guide.shape[:2]
     luma = cv2.cvtColor(guide, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255.0
-    large = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
+    small = cv2.resize(luma, mask.shape[::-1], interpolation=cv2.INTER_AREA)
     size = (2 * _RADIUS + 1, 2 * _RADIUS + 1)
-    mean_i, mean_p = cv2.blur(luma, size), cv2.blur(large, size)
-    covariance = cv2.blur(luma * large, size) - mean_i * mean_p
-    variance = cv2.blur(luma * luma, size) - mean_i * mean_i
+    mean_i, mean_p = cv2.blur(small, size), cv2.blur(mask, size)
+    covariance = cv2.blur(small * mask, size) - mean_i * mean_p
+    variance = cv2.blur(small * small, size) - mean_i * mean_i
     slope = covariance / (variance + _EPSILON)
     offset = mean_p - slope * mean_i
-    soft = cv2.blur(slope, size) * luma + cv2.blur(offset, size)
-    return np.clip(np.rint(soft * 255.0), 0, 255).astype(np.uint8)
+    slope, offset = (
+        cv2.resize(cv2.blur(c, size), (width, height), interpolation=cv2.INTER_LINEAR) for c in (slope, offset)
+    )
+    return cv2.convertScaleAbs(np.clip(slope * luma + offset, 0.0, 1.0), alpha=255.0)

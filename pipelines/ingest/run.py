@@ -118,6 +118,12 @@ def check_bounds(path: Path, info: MediaInfo, config: IngestConfig) -> MediaInfo
             hint=RE_ENCODE_HINT.replace("-c:v", "-vf scale=1280:-2 -c:v"),
             path=path,
         )
+    if video.fps < config.min_fps:
+        raise UnsupportedSource(
+            f"{path.name!r} has {video.fps:.3g} frames a second, at least {config.min_fps:g} are needed",
+            hint="lips cannot be followed at that rate: give the original recording",
+            path=path,
+        )
     if info.duration_s is not None and info.duration_s > config.max_duration_s:
         raise too_long(path, info.duration_s, config)
     return info

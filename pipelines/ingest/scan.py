@@ -25,6 +25,8 @@ _SMALL_WIDTH = 320
 _CHECK_EVERY = 3
 """At every how manieth look the landmarker is asked whether what the detector found is a face."""
 _MIN_CHECK_PX = 192
+_MAX_HOLE_S = 0.5
+"""A steady video has lost data where no frame comes for longer than this; in an unsteady one it is a cut."""
 _HEADER_SLACK_S = 0.25
 """Container lengths are those of the longest stream, sound included, and rounded: less is not held against a file."""
 
@@ -107,7 +109,7 @@ def scan_video(
         start_s=times[0],
         end_s=end,
         vfr=varies(np.asarray(times)),
-        shots=shots_between(finder.cuts(), seen, end),
+        shots=shots_between(finder.cuts(), seen, end, max_hold_s=_MAX_HOLE_S),
         looks=looks,
     )
 
@@ -164,6 +166,9 @@ def check_complete(
     path = opened.path
     hint = "copy or download it again; if this is all there is, re-encode the readable part"
     declared = info.video.declared_end_s
+    if info.container == "avi" and opened.video.frames:
+        # For a shortened AVI file the demuxer corrects the length it tells, but not the number of frames.
+        declared = info.video.start_s + opened.video.frames / info.video.fps
     if declared is None and info.duration_s is not None:
         sound_end = _end_of_sound(opened)
         declared = info.duration_s - _HEADER_SLACK_S if sound_end < info.duration_s - _HEADER_SLACK_S else None
@@ -174,6 +179,10 @@ def check_complete(
             hint,
         )
     moments = np.asarray(times)
+    holes = np.flatnonzero(np.diff(moments) > _MAX_HOLE_S)
+    if len(holes) and not varies(moments):
+        low, high = float(moments[holes[0]]), float(moments[holes[0] + 1])
+        raise unreadable(path, f"its video is damaged: frames are missing between {low:.2f} and {high:.2f} s", hint)
     lost = 0
     for moment in damage:
         after = moments[moments > moment + 1e-6]

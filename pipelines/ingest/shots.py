@@ -50,21 +50,31 @@ class CutFinder:
         return [c for i, c in enumerate(cuts) if i == 0 or c - cuts[i - 1] > 2]
 
 
-def shots_between(cuts: Sequence[int], times: Sequence[float], end_s: float, fps: float = 25.0) -> list[list[float]]:
-    """Shots [[start_s, end_s], ...] of a video whose frame i was shown from times[i], without the frames at cuts.
+def shots_between(
+    cuts: Sequence[int], times: Sequence[float], end_s: float, fps: float = 25.0, max_hold_s: float = 0.5
+) -> list[list[float]]:
+    """Shots [[start_s, end_s], ...] of a video whose frame i was shown from times[i].
+
+    The frames next to a cut are left out, and a shot ends where a picture stands still for longer than ``max_hold_s``
+    because no new frame comes (a stalled recording): nobody's face can be followed through that.
 
     Args:
         cuts: numbers of the frames that begin a shot, rising, without 0.
         times: (N,) seconds of the frames given to the detectors, rising.
         end_s: when the last frame stops being shown.
         fps: rate by which the guard at a cut is measured.
+        max_hold_s: longest time without a new frame.
     """
-    edges = [times[0], *(times[c] for c in cuts), end_s]
     guard = _GUARD_FRAMES / fps
+    stalls = {i for i in range(1, len(times)) if times[i] - times[i - 1] > max_hold_s}
+    edges = sorted({0, len(times), *cuts, *stalls})
     shots = []
-    for i, (low, high) in enumerate(zip(edges, edges[1:], strict=False)):
-        start = low + (guard if i > 0 else 0.0)
-        end = high - (guard if i < len(edges) - 2 else 0.0)
+    for first, after in zip(edges, edges[1:], strict=False):
+        start = times[first] + (guard if first in cuts else 0.0)
+        if after == len(times):
+            end = end_s
+        else:
+            end = times[after - 1] + 1.0 / fps if after in stalls else times[after] - guard
         if end > start:
             shots.append([start, end])
     return shots

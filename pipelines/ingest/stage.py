@@ -23,6 +23,8 @@ class IngestConfig:
     """Largest side of a video, in px."""
     max_pixels: int = 40_000_000
     """Largest number of pixels of a frame (8K is 33 million)."""
+    min_fps: float = 10.0
+    """Lowest frame rate in frames/s; below it lips cannot be followed."""
     max_duration_s: float = 7200.0
     """Longest source in seconds; split longer recordings."""
     scan_fps: float = 5.0
