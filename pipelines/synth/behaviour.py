@@ -67,7 +67,7 @@ def _person(
     _add(expression, 0.8 * brow, "browInnerUp")
     _add(expression, brow, "browOuterUpLeft", "browOuterUpRight")
     # Lids follow the eyes: down with the gaze, wide when it goes up.
-    lid = np.clip(gaze[:, 1] / math.radians(25), -0.4, 0.45)
+    lid = np.clip(gaze[:, 1] / math.radians(30), -0.4, 0.40)
     blink = np.maximum(_curve(blinks, num_frames, rise=BLINK_S / 3, fall=BLINK_S * 2 / 3), np.clip(lid, 0, None))
     _add(expression, blink, "eyeBlinkLeft", "eyeBlinkRight")
     _add(expression, np.clip(-lid, 0, None) * (1 - blink), "eyeWideLeft", "eyeWideRight")
