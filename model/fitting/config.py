@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rsat_data.errors import ConfigError
+
+_MAY_BE_ZERO = ("blendshape_start", "blendshape_pull", "lip_pairs", "lid_pairs")
+
 
 @dataclass(frozen=True)
 class FitConfig:
@@ -94,9 +98,15 @@ class FitConfig:
     """Mean reprojection error, as a share of the distance between the eyes, beyond which a frame is not valid."""
 
     def __post_init__(self) -> None:
-        """Refuse values no fit can work with."""
+        """Refuse values no fit can work with.
+
+        Raises:
+            ConfigError: naming the field.
+        """
         for name, value in vars(self).items():
-            if name != "blendshape_start" and name != "blendshape_pull" and not value > 0:
-                raise ValueError(f"FitConfig.{name} must be positive, got {value!r}")
+            if not isinstance(value, int | float):
+                continue
+            if not (value > 0 or (value == 0 and name in _MAY_BE_ZERO)):
+                raise ConfigError(f"flame.{name} must be positive, it is {value!r}.")
         if self.overlap >= self.window:
-            raise ValueError(f"FitConfig.overlap ({self.overlap}) must be smaller than window ({self.window})")
+            raise ConfigError(f"flame.overlap ({self.overlap}) must be smaller than flame.window ({self.window}).")
