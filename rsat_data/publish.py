@@ -53,6 +53,7 @@ _ROW_KEYS = (
 )
 _CLIP_KEYS = ("clip_id", "dyad_id", "source_id", "row_id_a", "row_id_b", "subject_id_a")
 _CACHE_BYTES = 128 << 20
+_OPEN_FILES = 32
 
 
 @dataclass(frozen=True)
@@ -303,19 +304,32 @@ def _check_plan(folders: Sequence[Path], rows: Mapping[str, _Ref], clips: Mappin
 
 
 class _Parts:
-    """Row groups of part files, the last used ones kept in memory."""
+    """Row groups of part files; the last used ones stay in memory, and a few files open."""
 
     def __init__(self, folders: Sequence[Path], name: str) -> None:
         self._folders, self._name = folders, name
+        self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
         self._cache: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
         self._bytes = 0
+
+    def _file(self, part: int) -> pq.ParquetFile:
+        if part not in self._files:
+            self._files[part] = pq.ParquetFile(self._folders[part] / self._name)
+            if len(self._files) > _OPEN_FILES:
+                self._files.popitem(last=False)[1].close()
+        self._files.move_to_end(part)
+        return self._files[part]
+
+    def close(self) -> None:
+        """Close what is open."""
+        while self._files:
+            self._files.popitem()[1].close()
+        self._cache.clear()
 
     def row(self, ref: _Ref) -> pa.Table:
         key = (ref.part, ref.group)
         if key not in self._cache:
-            path = self._folders[ref.part] / self._name
-            with pq.ParquetFile(path) as file:
-                table = file.read_row_group(ref.group)
+            table = self._file(ref.part).read_row_group(ref.group, use_threads=False)
             self._cache[key] = table
             self._bytes += table.nbytes
             while self._bytes > _CACHE_BYTES and len(self._cache) > 1:
@@ -351,12 +365,15 @@ def _write_data(
             yield table
             advance(len(group))
 
-    for split in SPLITS:
-        chosen = [ref for ref in refs if split_of(ref) == split]
-        shards = plan_shards([ref.size for ref in chosen])
-        for number, shard in enumerate(shards):
-            file = f"data/{spec.name}/{split}-{number:05d}-of-{len(shards):05d}.parquet"
-            writer.write_table(file, spec.schema, groups(shard, split, chosen))
+    try:
+        for split in SPLITS:
+            chosen = [ref for ref in refs if split_of(ref) == split]
+            shards = plan_shards([ref.size for ref in chosen])
+            for number, shard in enumerate(shards):
+                file = f"data/{spec.name}/{split}-{number:05d}-of-{len(shards):05d}.parquet"
+                writer.write_table(file, spec.schema, groups(shard, split, chosen))
+    finally:
+        parts.close()
 
 
 # Meta --------------------------------------------------------------------------------------------------------------

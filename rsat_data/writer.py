@@ -1,10 +1,10 @@
 """Writing a dataset as one transaction: a reader sees all of the old state or all of the new one.
 
 Every file is written as ``<name>.tmp``, closed, reopened and counted, hashed and synced. When all are there,
-``manifest.next.jsonl`` is put in place: from then on the publication is decided, and what remains is renames that can
-be repeated. It becomes ``manifest.jsonl`` last, and only then are files of the earlier state removed. A process killed
-before that point leaves the old dataset and some ``.tmp`` files; one killed after it leaves work that the next writer
-finishes first. The same rows give the same bytes.
+``manifest.next.jsonl`` is put in place: from then on the publication is decided, and what remains can be repeated:
+renames, and removal of files that only the earlier state had. It becomes ``manifest.jsonl`` last. A process killed
+before the decision leaves the old dataset and some ``.tmp`` files; one killed after it leaves work that the next writer
+finishes first, and until then readers are told so. The same rows give the same bytes.
 """
 
 from __future__ import annotations
@@ -69,16 +69,19 @@ class DatasetWriter:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            os.close(self._lock)
-            self._lock = None
+            self._unlock()
             raise WorkspaceError(
                 f"{self.root}: another process is publishing a dataset here.",
                 hint="Wait for it, or give another --out.",
                 path=self.root,
             ) from error
-        self._finish_interrupted()
-        self._sweep()
-        self._old = self._read(MANIFEST)
+        try:
+            self._finish_interrupted()
+            self._sweep()
+            self._old = self._read(MANIFEST)
+        except BaseException:
+            self._unlock()
+            raise
         return self
 
     def __exit__(
@@ -89,9 +92,7 @@ class DatasetWriter:
                 for file in self._new:
                     self._tmp(file).unlink(missing_ok=True)
         finally:
-            if self._lock is not None:
-                os.close(self._lock)  # releases the lock
-                self._lock = None
+            self._unlock()
 
     @property
     def old(self) -> dict[str, ManifestEntry]:
@@ -152,6 +153,11 @@ class DatasetWriter:
         self._finish_interrupted()
         return sorted(entries.values(), key=lambda entry: entry.file)
 
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)  # releases the lock
+            self._lock = None
+
     def _start(self, file: str) -> Path:
         if not file.startswith(self._owned):
             raise DatasetError(f"{file}: this publication owns only {', '.join(self._owned)}.")
@@ -198,10 +204,11 @@ class DatasetWriter:
                 folders.add(final.parent)
         for folder in folders:
             _sync_folder(folder)
-        os.replace(self.root / MANIFEST_NEXT, self.root / MANIFEST)
-        _sync_folder(self.root)
+        # While manifest.next.jsonl is there, it is known what is stale: so this comes before the last rename.
         for file in old.keys() - new.keys():
             safe_join(self.root, file).unlink(missing_ok=True)
+        os.replace(self.root / MANIFEST_NEXT, self.root / MANIFEST)
+        _sync_folder(self.root)
         self._sweep()
 
     def _sweep(self) -> None:

@@ -182,7 +182,7 @@ def make_clip(spec: ClipSpec, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def write_part(folder: Path, specs: Sequence[ClipSpec]) -> Path:
-    """What the assemble stage leaves behind, for one clip or several."""
+    """What the assemble stage leaves behind, for one clip or several (then with more rows a group)."""
     rows, clips = [], []
     for spec in specs:
         people = [make_row(spec, "A")] + ([make_row(spec, "B")] if spec.subject_b else [])
@@ -192,7 +192,10 @@ def write_part(folder: Path, specs: Sequence[ClipSpec]) -> Path:
     for name, table, records in ((ROWS_FILE, "triplets", rows), (CLIPS_FILE, "clips", clips)):
         spec_ = schemas.TABLES[table]
         pq.write_table(
-            table_from_rows(spec_, records), folder / name, row_group_size=1, **schemas.parquet_options(spec_.schema)
+            table_from_rows(spec_, records),
+            folder / name,
+            row_group_size=len(specs),
+            **schemas.parquet_options(spec_.schema),
         )
     return folder
 
