@@ -195,8 +195,8 @@ def choose(packages: Iterable[Package], models: Iterable[dict[str, Any]], hardwa
     usable = {package.name for package in packages if package.state in ("works", "installed")}
     absent = {model["name"] for model in models if model["state"] != "present"}
     gpus = hardware.get("gpus") or []
-    device = f"GPU {gpus[0]['name']}" if gpus else "CPU"
     speech_device = "GPU" if hardware.get("speech_gpus") else "CPU"
+    voices_device = "GPU" if hardware.get("speech_gpus") and gpus else "CPU"
 
     def job(what: str, backend: str, needed: Iterable[str], why: str, files: Iterable[str] = ()) -> Job:
         lacking = [name for name in needed if name not in usable]
@@ -210,7 +210,7 @@ def choose(packages: Iterable[Package], models: Iterable[dict[str, Any]], hardwa
     else:
         reason = f"the engine beneath whisperx, which is not installed; on the {speech_device}"
         speech = job("speech to text", "faster-whisper", ["faster-whisper"], reason, ["whisper-base"])
-    raster = "torch" if gpus else "numba"
+    raster = "for tensors on the CPU, where all stages work" + ("; torch for those on the GPU" if gpus else "")
     espeak = (hardware.get("programs") or {}).get("espeak-ng")
     return [
         job("reading and writing video", "PyAV", ["av", "opencv-python"], "brings its own FFmpeg"),
@@ -218,9 +218,16 @@ def choose(packages: Iterable[Package], models: Iterable[dict[str, Any]], hardwa
         job("faces", "MediaPipe FaceLandmarker", ["mediapipe"], "the only one; on the CPU", ["face_landmarker"]),
         job("matte", "MediaPipe selfie segmenter", ["mediapipe"], "the only one; on the CPU", ["selfie_segmenter"]),
         speech,
-        job("who spoke when", "segmentation model in torch", ["torch"], f"on the {device}", ["pyannote-segmentation"]),
+        job(
+            "who spoke when",
+            "segmentation model in torch",
+            ["torch"],
+            f"on the {voices_device}",
+            ["pyannote-segmentation"],
+        ),
         job("head model", "the open head", ["torch", "safetensors"], "shipped with the project"),
-        job("mesh rasteriser", raster, [raster], "a GPU is here" if gpus else "fastest without a GPU"),
+        job("mesh codes", "landmark fit in numba", ["numba", "torch"], "the only one; on the CPU"),
+        job("mesh rasteriser", "numba", ["numba"], raster),
         job(
             "speech of synthetic clips",
             "espeak-ng and the sample conversation" if espeak else "the sample conversation",

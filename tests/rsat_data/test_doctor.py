@@ -72,8 +72,27 @@ def test_choices_follow_what_is_here() -> None:
     assert backend("speech to text", installed, {}) == "faster-whisper"
     assert backend("speech to text", [*installed, package("whisperx", extra="speech")], {}) == "whisperx"
     assert backend("mesh rasteriser", installed, {"gpus": []}) == "numba"
-    assert backend("mesh rasteriser", installed, {"gpus": [{"name": "G", "memory_bytes": 1}]}) == "torch"
     assert backend("faces", [row for row in installed if row.name != "mediapipe"], {}) is None
+
+
+def test_where_speech_runs_needs_a_gpu_that_each_engine_sees() -> None:
+    installed = [package(name) for name in CORE]
+    gpus = [{"name": "G", "memory_bytes": 1}]
+
+    def reasons(hardware: dict[str, object]) -> tuple[str, str]:
+        found = {row.job: row.why for row in doctor.choose(installed, [], hardware)}
+        return found["speech to text"][-3:], found["who spoke when"][-3:]
+
+    assert reasons({"gpus": gpus, "speech_gpus": 1}) == ("GPU", "GPU")
+    assert reasons({"gpus": [], "speech_gpus": 1}) == ("GPU", "CPU")
+    assert reasons({"gpus": gpus, "speech_gpus": 0}) == ("CPU", "CPU")
+
+
+def test_the_choice_of_recogniser_is_the_speech_stages_own() -> None:
+    from pipelines.speech.backends import choose_backend
+
+    chosen = {row.job: row.backend for row in doctor.examine(imports=False).jobs}
+    assert chosen["speech to text"] == choose_backend("auto")
 
 
 @given(
