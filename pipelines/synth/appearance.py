@@ -1,6 +1,6 @@
 """How a synthetic person looks: seeded choices, and the colours they give every point of the head's surface.
 
-Colours are evaluated once per texel (0.45 mm apart, see :mod:`pipelines.synth.texels`) as functions of the place on the
+Colours are evaluated once per texel (half a millimetre apart in the face, see :mod:`pipelines.synth.texels`) as functions of the place on the
 *template*, so pores, freckles and strands stick to the skin however it moves, and two identities share the layout but not
 the looks. Distances below are metres on the template; "dx, dy" are offsets from an eye joint, x outwards, y down.
 """
@@ -19,8 +19,8 @@ from pipelines.synth.paint import hair_lift, paint
 from pipelines.synth.texels import TexelGrid, make_grid
 from pipelines.synth.traits import Traits, draw_traits
 
-SPACING_M = 0.00045
-"""Distance of texels."""
+FINE_M, COARSE_M = 0.0005, 0.0012
+"""Distance of texels on the face and the eyeballs, and elsewhere, metres."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ def make_appearance(head: SurfaceHead, seed: int) -> HeadAppearance:
     traits = draw_traits(seed)
     layout = make_layout(head)
     material = face_materials(layout)
-    grid = make_grid(layout.vertices, layout.faces, SPACING_M)
+    fine = (layout.masks["face"][layout.faces] > 0).any(1) | (material == kernels.EYE)
+    grid = make_grid(layout.vertices, layout.faces, np.where(fine, FINE_M, COARSE_M))
     texels = paint(traits, layout, grid, material)
     lift = hair_lift(traits, layout)
     return HeadAppearance(traits, material, grid, texels, ambient_occlusion(layout), lift)
@@ -91,6 +92,7 @@ def ambient_occlusion(layout: Layout, directions: int = 48, size: int = 192) -> 
     far = 50.0
     focal = 0.5 * size * far / (1.05 * radius)
     camera = Camera(focal, focal, 0.5 * size, 0.5 * size, size, size)
+    lash = np.zeros(len(vertices))
     open_, total = np.zeros(len(vertices)), np.zeros(len(vertices))
     for direction in towards:
         forward = -direction
@@ -111,6 +113,15 @@ def ambient_occlusion(layout: Layout, directions: int = 48, size: int = 192) -> 
         if name in layout.masks:
             inside = layout.masks[name] > 0
             result[inside] = near * np.exp(-np.maximum(behind[inside] - 0.006, 0) / reach)
+    for eye in layout.eyes:  # of a lash: how much of the light behind it it takes, upper ones more
+        near = np.abs(vertices[:, 0] - eye[0]) < 0.03
+        mine = near & (layout.masks.get("lashes", np.zeros(len(vertices))) > 0)
+        upper = vertices[mine, 1] < np.median(vertices[mine, 1]) if mine.any() else mine[mine]
+        lash[mine] = np.where(upper, 0.62, 0.22)
+    return np.where(lash > 0, lash, _contrast(result)).astype(np.float32)
+
+
+def _contrast(result: np.ndarray) -> np.ndarray:
     return (0.25 + 0.75 * result).astype(np.float32) * np.where(result < 0.25, 0.25 + 3 * result, 1.0).astype(
         np.float32
     )

@@ -21,7 +21,7 @@ SKIN, EYE, MOUTH, HAIR, CLOTH, LASH = 0, 1, 2, 3, 4, 5
 #: wrap of the red, green and blue diffuse light round the terminator, strength and exponent (2**n) of the highlight
 MATERIALS = np.array(
     [
-        [0.30, 0.14, 0.10, 0.10, 4.0],
+        [0.26, 0.12, 0.08, 0.11, 4.0],
         [0.20, 0.18, 0.18, 1.60, 8.0],
         [0.25, 0.15, 0.15, 0.45, 6.0],
         [0.25, 0.25, 0.25, 0.10, 3.0],
@@ -65,24 +65,43 @@ def project_vertices(vertices, fx, fy, cx, cy, out):  # type: ignore[no-untyped-
 
 
 @kernel
-def draw_faces(points, faces, first, last, nearest, ids):  # type: ignore[no-untyped-def]
-    """z-buffer of faces first <= f < last: nearest (H, W) inverse depth and ids (H, W) are updated."""
+def _span(start, end, slope, rest):  # type: ignore[no-untyped-def]
+    """Shorten [start, end] (sample centres) to where slope * x + rest >= 0."""
+    if slope > 0.0:
+        start = max(start, -rest / slope)
+    elif slope < 0.0:
+        end = min(end, -rest / slope)
+    elif rest < 0.0:
+        end = start - 1.0
+    return start, end
+
+
+@kernel
+def draw_faces(points, faces, material, veil, nearest, ids, darkness):  # type: ignore[no-untyped-def]
+    """z-buffer: nearest (H, W) float32 inverse depth and ids (H, W) are updated.
+
+    Skin, eyeballs and cloth are closed surfaces: their faces that look away are left out. Lashes, which come last, hide
+    nothing: where they lie before the rest, they leave ``veil`` (V,) of their vertices in darkness (H, W).
+    """
     height, width = ids.shape
-    for f in range(first, last):
+    margin = 1e-6  # of a sample: an overlap, so that rounding leaves no hole between neighbours
+    for f in range(faces.shape[0]):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
         za, zb, zc = points[a, 2], points[b, 2], points[c, 2]
         if za <= 0.0 or zb <= 0.0 or zc <= 0.0:
             continue
         ax, ay, bx, by = points[a, 0], points[a, 1], points[b, 0], points[b, 1]
         qx, qy = points[c, 0], points[c, 1]
-        left = max(0, int(math.ceil(min(ax, bx, qx) - 0.5)))
-        right = min(width - 1, int(math.floor(max(ax, bx, qx) - 0.5)))
-        top = max(0, int(math.ceil(min(ay, by, qy) - 0.5)))
-        bottom = min(height - 1, int(math.floor(max(ay, by, qy) - 0.5)))
-        if left > right or top > bottom:
-            continue
         area = (bx - ax) * (qy - ay) - (by - ay) * (qx - ax)
         if abs(area) < 1e-12:
+            continue
+        kind = material[f]
+        if area > 0.0 and (kind == SKIN or kind == EYE or kind == CLOTH):
+            continue
+        top = max(0, int(math.ceil(min(ay, by, qy) - 0.5)))
+        bottom = min(height - 1, int(math.floor(max(ay, by, qy) - 0.5)))
+        low, high = max(0.5, min(ax, bx, qx)), min(width - 0.5, max(ax, bx, qx))
+        if low > high or top > bottom:
             continue
         inverse = 1.0 / area
         # Barycentrics are affine in the sample's position: b_i = g_i x + h_i y + k_i.
@@ -90,17 +109,35 @@ def draw_faces(points, faces, first, last, nearest, ids):  # type: ignore[no-unt
         k0 = (bx * qy - qx * by) * inverse
         g1, h1 = (qy - ay) * inverse, (ax - qx) * inverse
         k1 = (qx * ay - ax * qy) * inverse
+        slope = g0 * (za - zc) + g1 * (zb - zc)
         for y in range(top, bottom + 1):
             r0, r1 = h0 * (y + 0.5) + k0, h1 * (y + 0.5) + k1
-            for x in range(left, right + 1):
-                b0, b1 = g0 * (x + 0.5) + r0, g1 * (x + 0.5) + r1
-                b2 = 1.0 - b0 - b1
-                # A hair's breadth of overlap: no holes between neighbours, where rounding could leave one.
-                if b0 >= -1e-9 and b1 >= -1e-9 and b2 >= -1e-9:
-                    z = b0 * za + b1 * zb + b2 * zc
-                    if z > nearest[y, x]:
-                        nearest[y, x] = z
-                        ids[y, x] = f
+            start, end = _span(low, high, g0, r0)
+            start, end = _span(start, end, g1, r1)
+            start, end = _span(start, end, -g0 - g1, 1.0 - r0 - r1)
+            first, last = int(math.ceil(start - 0.5 - margin)), int(math.floor(end - 0.5 + margin))
+            z = zc + r0 * (za - zc) + r1 * (zb - zc)
+            for x in range(max(first, 0), min(last, width - 1) + 1):
+                inverse_depth = np.float32(z + slope * (x + 0.5))
+                if kind == LASH:
+                    if inverse_depth > nearest[y, x]:
+                        darkness[y, x] = max(darkness[y, x], np.float32(veil[a]))
+                elif inverse_depth > nearest[y, x]:
+                    nearest[y, x] = inverse_depth
+                    ids[y, x] = f
+
+
+@kernel
+def vertex_light(normals, sh, out):  # type: ignore[no-untyped-def]
+    """Light from all round (V, 3) that a white surface with these normals (V, 3) sends back; sh (9, 3)."""
+    for v in range(normals.shape[0]):
+        nx, ny, nz = normals[v, 0], normals[v, 1], normals[v, 2]
+        for k in range(3):
+            out[v, k] = max(
+                0.0,
+                sh[0, k] + sh[1, k] * ny + sh[2, k] * nz + sh[3, k] * nx + sh[4, k] * nx * ny + sh[5, k] * ny * nz
+                + sh[6, k] * (3 * nz * nz - 1) + sh[7, k] * nx * nz + sh[8, k] * (nx * nx - ny * ny),
+            )  # fmt: skip
 
 
 @kernel
@@ -167,6 +204,23 @@ def _lit(depths, frame, origin, scale, bias, x, y, z):  # type: ignore[no-untype
 
 
 @kernel
+def _lit_coarse(depths, frame, origin, scale, bias, x, y, z):  # type: ignore[no-untyped-def]
+    """As _lit, bilinear between four texels only."""
+    size = depths.shape[0]
+    x, y, z = x - origin[0], y - origin[1], z - origin[2]
+    u = (frame[0, 0] * x + frame[0, 1] * y + frame[0, 2] * z) * scale + 0.5 * size - 0.5
+    v = (frame[1, 0] * x + frame[1, 1] * y + frame[1, 2] * z) * scale + 0.5 * size - 0.5
+    d = frame[2, 0] * x + frame[2, 1] * y + frame[2, 2] * z - bias
+    i, j = int(math.floor(u)), int(math.floor(v))
+    if i < 0 or j < 0 or i >= size - 1 or j >= size - 1:
+        return 1.0
+    p, q = u - i, v - j
+    upper = (1 - p) * (depths[j, i] > d) + p * (depths[j, i + 1] > d)
+    lower = (1 - p) * (depths[j + 1, i] > d) + p * (depths[j + 1, i + 1] > d)
+    return (1 - q) * upper + q * lower
+
+
+@kernel
 def _texel(texels, base, resolution, b0, b1, channel_out):  # type: ignore[no-untyped-def]
     """Interpolated texel (4 channels, 0..1, still square-root encoded) of a face at barycentrics b0, b1."""
     u, v = max(0.0, b0) * resolution, max(0.0, b1) * resolution
@@ -190,37 +244,35 @@ def _texel(texels, base, resolution, b0, b1, channel_out):  # type: ignore[no-un
 
 @kernel
 def shade(
-    vertices, normals, occlusion, points, faces, material, resolution, offset, texels, materials,
-    sh, light, light_colour, depths, frame, origin, scale, sample_focal, ids, row0, row1, image, alpha,
+    vertices, normals, occlusion, around, points, faces, material, resolution, offset, texels, materials,
+    light, light_colour, depths, frame, origin, scale, sample_focal, ids, darkness, row0, row1, image, alpha,
 ):  # type: ignore[no-untyped-def]  # fmt: skip
     """Shade pixel rows row0 <= y < row1 of the window: image (H, W, 3) linear, premultiplied; alpha (H, W).
 
-    vertices, normals (V, 3); occlusion (V,) 1 = open; points (V, 3) from project_vertices; ids (2H, 2W).
-    sh (9, 3) irradiance coefficients over pi; light (3,) unit vector towards the key light.
+    vertices, normals (V, 3); occlusion (V,) 1 = open; points (V, 3) from project_vertices; ids, darkness (2H, 2W).
+    around (V, 3) from vertex_light; light (3,) unit vector towards the key light.
     """
     width = image.shape[1]
     texel = np.empty(4)
+    here = np.empty(4, np.int32)
     for y in range(row0, row1):
         for x in range(width):
             red = green = blue = 0.0
             covered = 0
+            for k in range(4):
+                here[k] = ids[2 * y + (k >> 1), 2 * x + (k & 1)]
             for s in range(4):
-                f = ids[2 * y + (s >> 1), 2 * x + (s & 1)]
+                f = here[s]
                 if f < 0:
-                    continue
-                covered += 1
-                seen = False
-                for r in range(s):
-                    if ids[2 * y + (r >> 1), 2 * x + (r & 1)] == f:
-                        seen = True
-                if seen:
                     continue
                 count, sx, sy = 0, 0.0, 0.0
                 for r in range(s, 4):
-                    if ids[2 * y + (r >> 1), 2 * x + (r & 1)] == f:
+                    if here[r] == f:  # its later samples are shaded with this one, so they are struck off
+                        here[r] = -1
                         count += 1
                         sx += 2 * x + (r & 1) + 0.5
                         sy += 2 * y + (r >> 1) + 0.5
+                covered += count
                 sx, sy = sx / count, sy / count
                 a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
                 ax, ay, bx, by = points[a, 0] - sx, points[a, 1] - sy, points[b, 0] - sx, points[b, 1] - sy
@@ -272,8 +324,24 @@ def shade(
                     open_ = 1.0 - 0.17 * hidden
                     key = open_
                 # The smooth normal pushes the point out of its own flat facet's shadow.
-                lit = key * _lit(depths, frame, origin, scale, 0.004, px + 0.003 * nx, py + 0.003 * ny, pz + 0.003 * nz)
                 nl = nx * light[0] + ny * light[1] + nz * light[2]
+                lit = 0.0
+                if kind == CLOTH:  # no highlights, a plain cosine: half the image at a quarter of the cost
+                    if nl > 0.0:
+                        lit = nl * _lit_coarse(depths, frame, origin, scale, 0.008, px, py, pz)
+                    for k in range(3):
+                        ambient = w0 * around[a, k] + w1 * around[b, k] + w2 * around[c, k]
+                        value = count * texel[k] * texel[k] * (ambient * open_ + light_colour[k] * lit)
+                        if k == 0:
+                            red += value
+                        elif k == 1:
+                            green += value
+                        else:
+                            blue += value
+                    continue
+                if nl > -materials[kind, 0]:
+                    lit = _lit(depths, frame, origin, scale, 0.004, px + 0.003 * nx, py + 0.003 * ny, pz + 0.003 * nz)
+                    lit *= key
                 hx, hy, hz = light[0] + vx, light[1] + vy, light[2] + vz
                 h = (nx * hx + ny * hy + nz * hz) / math.sqrt(hx * hx + hy * hy + hz * hz + 1e-12)
                 shine = max(0.0, h)
@@ -283,28 +351,25 @@ def shade(
                 if nl < 0.0:
                     shine = 0.0
                 edge = (1.0 - max(0.0, nv)) ** 4 * 0.22 * texel[3] * open_
-                xx, yy, zz = nx * nx, ny * ny, nz * nz
                 for k in range(3):
-                    ambient = (
-                        sh[0, k] + sh[1, k] * ny + sh[2, k] * nz + sh[3, k] * nx
-                        + sh[4, k] * nx * ny + sh[5, k] * ny * nz + sh[6, k] * (3 * zz - 1)
-                        + sh[7, k] * nx * nz + sh[8, k] * (xx - yy)
-                    )  # fmt: skip
+                    ambient = w0 * around[a, k] + w1 * around[b, k] + w2 * around[c, k]
                     # Light that bounces within a crease takes on the surface's colour.
                     albedo = texel[k] * texel[k]
                     shut = open_ / (1.0 - 0.6 * albedo * (1.0 - open_))
                     wrap = materials[kind, k]
                     direct = max(0.0, nl + wrap) / (1.0 + wrap)
                     direct *= lit + (1.0 - lit) * 0.25 * wrap
-                    value = albedo * (max(0.0, ambient) * shut + light_colour[k] * direct * (0.35 + 0.65 * open_))
-                    value += light_colour[k] * shine + max(0.0, ambient) * edge * (0.3 + albedo)
+                    value = albedo * (ambient * shut + light_colour[k] * direct * (0.35 + 0.65 * open_))
+                    value += light_colour[k] * shine + ambient * edge * (0.3 + albedo)
                     if k == 0:
                         red += value * count
                     elif k == 1:
                         green += value * count
                     else:
                         blue += value * count
-            image[y, x, 0], image[y, x, 1], image[y, x, 2] = 0.25 * red, 0.25 * green, 0.25 * blue
+            veil = darkness[2 * y, 2 * x] + darkness[2 * y, 2 * x + 1]
+            veil = 0.25 - 0.0625 * (veil + darkness[2 * y + 1, 2 * x] + darkness[2 * y + 1, 2 * x + 1])
+            image[y, x, 0], image[y, x, 1], image[y, x, 2] = veil * red, veil * green, veil * blue
             alpha[y, x] = 0.25 * covered
 
 

@@ -34,7 +34,7 @@ def _value_noise(points, frequency, seed, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _spots(points, frequency, seed, share, out):  # type: ignore[no-untyped-def]
+def _spots(points, frequency, seed, share, smallest, largest, out):  # type: ignore[no-untyped-def]
     """One spot of random size in a share of the lattice's cells; 1 in its middle, 0 outside."""
     for n in range(points.shape[0]):
         x, y, z = points[n, 0] * frequency, points[n, 1] * frequency, points[n, 2] * frequency
@@ -49,7 +49,7 @@ def _spots(points, frequency, seed, share, out):  # type: ignore[no-untyped-def]
                     dx = p + _hash(p, q, r, seed + 1) - x
                     dy = q + _hash(p, q, r, seed + 2) - y
                     dz = r + _hash(p, q, r, seed + 3) - z
-                    size = 0.25 + 0.35 * _hash(p, q, r, seed + 4)
+                    size = smallest + (largest - smallest) * _hash(p, q, r, seed + 4) ** 2
                     value = 1.0 - (dx * dx + dy * dy + dz * dz) / (size * size)
                     best = max(best, value)
         out[n] = best
@@ -71,8 +71,13 @@ def fractal_noise(points: np.ndarray, scale_m: float, octaves: int, seed: int) -
     return total / (2 - 0.5 ** (octaves - 1))
 
 
-def spots(points: np.ndarray, scale_m: float, share: float, seed: int) -> np.ndarray:
-    """Round spots (N,) float32 in [0, 1] at points (N, 3), at most one per cell of ``scale_m``, in ``share`` of them."""
+def spots(
+    points: np.ndarray, scale_m: float, share: float, seed: int, radius: tuple[float, float] = (0.2, 0.5)
+) -> np.ndarray:
+    """Round spots (N,) float32 in [0, 1] at points (N, 3), at most one per cell of ``scale_m``, in ``share`` of them.
+
+    ``radius`` is the range of their radii in cells, at most 1; small ones are more frequent.
+    """
     out = np.empty(len(points), np.float32)
-    _spots(np.ascontiguousarray(points, np.float32), 1.0 / scale_m, int(seed), float(share), out)
+    _spots(np.ascontiguousarray(points, np.float32), 1.0 / scale_m, int(seed), float(share), *radius, out)
     return out

@@ -27,7 +27,9 @@ def paint(traits: Traits, layout: Layout, grid: TexelGrid, material: np.ndarray)
     gloss = np.full(grid.count, 0.5, np.float32)
     outside = kind == kernels.SKIN
     masks = {
-        name: grid.interpolate(layout.faces, layout.masks[name])[outside]
+        name: grid.interpolate(layout.faces, smooth(layout.masks[name], layout.faces, 2 if name == "lips" else 1))[
+            outside
+        ]
         for name in ("lips", "ears", "neck", "eyelids", "eye_sockets")
         if name in layout.masks
     }
@@ -63,19 +65,19 @@ def hair_lift(traits: Traits, layout: Layout) -> np.ndarray:
     for name in ("ears", "face", "neck", "left_eye", "right_eye", "lashes", "teeth", "tongue", "mouth_interior"):
         if name in layout.masks:
             lift = lift * (1 - layout.masks[name]) if name != "face" else lift
-    return _smooth(lift, layout.faces, 2).astype(np.float32)
+    fixed = lift == 0  # nothing grows outside
+    return np.where(fixed, 0.0, smooth(lift, layout.faces, 2)).astype(np.float32)
 
 
-def _smooth(values: np.ndarray, faces: np.ndarray, rounds: int) -> np.ndarray:
-    """Mean over each vertex' faces, repeated; a vertex at 0 stays there, so nothing grows outside."""
-    fixed = values == 0
+def smooth(values: np.ndarray, faces: np.ndarray, rounds: int) -> np.ndarray:
+    """Mean of values (V,) over each vertex' faces, repeated."""
     for _ in range(rounds):
         total, count = np.zeros(len(values)), np.zeros(len(values))
         mean = values[faces].mean(1)
         for corner in range(3):
             np.add.at(total, faces[:, corner], mean)
             np.add.at(count, faces[:, corner], 1)
-        values = np.where(fixed, 0.0, total / np.maximum(count, 1))
+        values = total / np.maximum(count, 1)
     return values
 
 
@@ -85,7 +87,7 @@ def _skin(
     """Colours (N, 3) and gloss (N,) of the outer skin with everything that grows or is painted on it."""
     seed = traits.seed
     none = np.zeros(len(places), np.float32)
-    lips = smoothstep(0.30, 0.62, masks.get("lips", none))
+    lips = smoothstep(0.36, 0.56, masks.get("lips", none))
     x, y, z = places.T
     mouth = (layout.mouth - layout.middle).astype(np.float32)
 
@@ -111,9 +113,9 @@ def _skin(
 
     # Freckles and moles.
     where = smoothstep(0.12, 0.02, np.abs(y - 0.02)) * smoothstep(0.03, -0.01, z)
-    freckles = spots(places, 0.0042, traits.freckles, seed + 11) * where
-    colour *= np.exp(-freckles[:, None] * np.array([0.35, 0.6, 0.75]))
-    moles = smoothstep(0.0, 0.5, spots(places, 0.019, 0.05, seed + 12))
+    freckles = spots(places, 0.0036, traits.freckles, seed + 11) * where
+    colour *= np.exp(-freckles[:, None] * np.array([0.16, 0.30, 0.38]))
+    moles = smoothstep(0.0, 0.4, spots(places, 0.024, 0.07, seed + 12, radius=(0.035, 0.075)))
     colour *= np.exp(-moles[:, None] * np.array([0.9, 1.2, 1.2]))
 
     # Beard: chin, jaw, upper lip; as stubble beneath the skin or as short hair.

@@ -53,8 +53,8 @@ def draw_lighting(seed: int) -> Lighting:
     direction = np.array([side, -rng.uniform(0.45, 0.9), -1.0])
     direction /= np.linalg.norm(direction)
     warm = rng.uniform(-0.10, 0.14)
-    colour = rng.uniform(0.62, 0.85) * np.array([1 + warm, 1.0, 1 - warm])
-    sky = ambient(torch.tensor([0.30, 0.31, 0.33], dtype=torch.float64) * float(rng.uniform(0.85, 1.25)))
+    colour = rng.uniform(0.75, 0.98) * np.array([1 + warm, 1.0, 1 - warm])
+    sky = ambient(torch.tensor([0.19, 0.195, 0.21], dtype=torch.float64) * float(rng.uniform(0.85, 1.3)))
     fill = torch.nn.functional.normalize(torch.tensor([-float(side), -0.2, -0.7], dtype=torch.float64), dim=0)
     rim = torch.nn.functional.normalize(torch.tensor([-0.8 * float(side), -0.5, 0.6], dtype=torch.float64), dim=0)
     above = torch.tensor([0.0, -1.0, 0.0], dtype=torch.float64)
@@ -197,12 +197,17 @@ class SceneRenderer:
         cloth_places = shirt_grid.interpolate(shirt_faces, places)
         texels.append(_encode(_cloth(look, cloth_places), np.full(shirt_grid.count, 0.5)))
         faces, grids = [layout.faces, shirt_faces], [look.grid, shirt_grid]
-        material = [look.material, np.full(len(shirt_faces), kernels.CLOTH, np.uint8)]
+        dressed = (_neckline(places)[layout.faces] > 0).all(1) & (layout.masks["neck"][layout.faces] > 0).all(1)
+        material = [
+            np.where(dressed, np.uint8(kernels.CLOTH), look.material),
+            np.full(len(shirt_faces), kernels.CLOTH, np.uint8),
+        ]
         lift = np.concatenate([look.lift, np.zeros(shoulders.extra, np.float32)])
         lift[: len(look.lift)] += (
             0.0035 * smoothstep(0.0, 0.02, _neckline(places[: len(look.lift)])) * (layout.masks["neck"] > 0)
         )
-        occlusion = [look.occlusion, np.full(shoulders.extra, 0.8, np.float32)]
+        below = 0.5 * look.occlusion[shoulders.loop] + 0.5 * float(look.occlusion[shoulders.loop].mean())
+        occlusion = [look.occlusion, np.tile(below, len(body.RINGS)).astype(np.float32)]
         shell = None
         if look.traits.hair_style == "long":
             shell = body.make_hair_shell(layout, look.traits.hair_volume_m, look.traits.seed)
@@ -255,16 +260,19 @@ class SceneRenderer:
         screen[:, 1] -= 2 * y0
         nearest = np.zeros((2 * (y1 - y0), 2 * (x1 - x0)), np.float32)
         ids = np.full(nearest.shape, -1, np.int32)
-        kernels.draw_faces(screen, person.faces, 0, len(person.faces), nearest, ids)
+        darkness = np.zeros(nearest.shape, np.float32)
+        kernels.draw_faces(screen, person.faces, person.material, person.occlusion, nearest, ids, darkness)
         axes, origin, scale = self._light_frame(vertices)
         depths = np.empty((SHADOW_SIZE, SHADOW_SIZE), np.float32)
         kernels.shadow_depths(points, person.faces[: person.drawn], axes, origin, scale, depths)
         image = np.empty((y1 - y0, x1 - x0, 3), np.float32)
         alpha = np.empty(image.shape[:2], np.float32)
+        around = np.empty(points.shape)
+        kernels.vertex_light(normals, light.sh, around)
         fixed = (
-            points, normals, person.occlusion, screen, person.faces, person.material, person.grid.resolution,
-            person.grid.offset, person.texels, kernels.MATERIALS, light.sh, light.direction, light.colour, depths, axes,
-            origin, scale, 2.0 * camera.fx, ids,
+            points, normals, person.occlusion, around, screen, person.faces, person.material, person.grid.resolution,
+            person.grid.offset, person.texels, kernels.MATERIALS, light.direction, light.colour, depths, axes,
+            origin, scale, 2.0 * camera.fx, ids, darkness,
         )  # fmt: skip
         edges = np.linspace(0, y1 - y0, (4 * self.threads if self.threads > 1 else 1) + 1).astype(int).tolist()
         jobs = [(*fixed, top, bottom, image, alpha) for top, bottom in zip(edges[:-1], edges[1:], strict=True)]

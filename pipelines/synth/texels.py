@@ -36,8 +36,8 @@ class TexelGrid:
         return np.einsum("nk...,nk->n...", corners, self.bary)
 
 
-def make_grid(vertices: np.ndarray, faces: np.ndarray, spacing_m: float, largest: int = 40) -> TexelGrid:
-    """A grid whose texels lie at most ``spacing_m`` apart on the mesh (V, 3), with R in [2, largest]."""
+def make_grid(vertices: np.ndarray, faces: np.ndarray, spacing_m: float | np.ndarray, largest: int = 40) -> TexelGrid:
+    """A grid whose texels lie at most ``spacing_m`` (a number, or one a face) apart on the mesh (V, 3), R in [2, largest]."""
     edges = vertices[faces] - vertices[np.roll(faces, 1, axis=1)]
     longest = np.linalg.norm(edges, axis=2).max(axis=1)
     resolution = np.clip(np.ceil(longest / spacing_m), 2, largest).astype(np.int32)

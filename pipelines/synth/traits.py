@@ -75,7 +75,7 @@ def draw_traits(seed: int) -> Traits:
     hair = np.array(HAIR_COLOURS[colour]) * np.exp(rng.normal(0, 0.12, 3))
     styles = (["short", "receding", "bald"], [0.72, 0.2, 0.08]) if masculine else (["long", "short"], [0.72, 0.28])
     style = str(rng.choice(styles[0], p=styles[1]))
-    lip = np.array([0.86, 0.55, 0.56]) if masculine else np.array([0.86, 0.43, 0.46])
+    lip = np.array([0.78, 0.55, 0.56]) if masculine else np.array([0.74, 0.42, 0.46])
     iris_weights = np.array([5, 6, 0.2, 0.4, 0.1] if dark else [3, 1, 2.5, 2, 1.5])
     hue = rng.uniform(0, 1, 3)
     cloth = np.clip(0.04 + 0.5 * rng.uniform(0.05, 1) * hue / hue.max(), 0.02, 0.7)
