@@ -145,7 +145,7 @@ class PyanNet(nn.Module):
         """Probability that each local speaker talks.
 
         Args:
-            waveform: (B, N) float32 samples at 16 kHz; N at least 991, 80,000 in training.
+            waveform: (B, N) float32 samples at 16 kHz; N at least 1,261 (two frames), 80,000 in training.
 
         Returns:
             (B, M, speakers) float32 in [0, 1] with M = :func:`num_frames` (N) (293 for 5 s).

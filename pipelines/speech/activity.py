@@ -46,9 +46,9 @@ class Heard:
 def listen(sound: Sound, mouths: Mapping[str, Mouth], network: PyanNet, config: SpeechConfig) -> Heard:
     """Decide who talks in every frame of a clip.
 
-    With one voice a channel, activity is what the network hears in the person's own channel, less what leaks over from
-    the other. With a mixture, voices are told apart by the network, matched with the faces by their lips, and voices and
-    lips together decide frame by frame.
+    With one voice a channel, activity is what the network hears in the person's own channel, less what leaks over
+    from the other. With a mixture, voices are told apart by the network, matched with the faces by their lips, and
+    voices and lips together decide frame by frame.
     """
     persons = list(mouths)
     num_frames = len(sound.mixture) // SAMPLES_PER_FRAME
@@ -123,5 +123,7 @@ def report(heard: Heard) -> dict[str, Any]:
         "voice_of": dict(zip(persons, heard.match.voice_of, strict=True)),
         "confidence": round(heard.match.confidence, 4),
         "hidden_s": round(float((heard.hidden > 0.5).sum()) / 25.0, 2),
-        "overlap_s": round(float(np.all(list(heard.speaking.values()), axis=0).sum()) / 25.0 if len(persons) > 1 else 0.0, 2),
+        "overlap_s": round(
+            float(np.all(list(heard.speaking.values()), axis=0).sum()) / 25.0 if len(persons) > 1 else 0.0, 2
+        ),
     }

@@ -26,7 +26,8 @@ MAX_COMPRESSION = 2.4
 #: is different every time; these are not.
 DECODINGS: tuple[dict[str, Any], ...] = (
     {},
-    {"repetition_penalty": 1.1, "no_repeat_ngram_size": 4},
+    {"no_repeat_ngram_size": 5},
+    {"repetition_penalty": 1.1},
     {"repetition_penalty": 1.2, "no_repeat_ngram_size": 3},
 )
 
@@ -78,16 +79,25 @@ def load_whisper(folder: Path, device: str, compute_type: str, threads: int) -> 
     """
     forbid_network()
     package = require("faster_whisper", needed_for="speech to text")
+    return open_whisper(package.WhisperModel, folder, device, compute_type, threads)
+
+
+def open_whisper(kind: Any, folder: Path, device: str, compute_type: str, threads: int) -> Any:
+    """A model of class ``kind`` from a folder in CTranslate2 form.
+
+    Raises:
+        ModelFileError: the folder does not hold a whole model.
+    """
     missing = [name for name in ("model.bin", "config.json", "tokenizer.json") if not (folder / name).is_file()]
     fetch = f"Fetch it again with: rsat-data models fetch {folder.name}"
     if missing:
         raise ModelFileError(f"The Whisper model in {folder} lacks {', '.join(missing)}.", hint=fetch, path=folder)
     try:
-        return package.WhisperModel(
-            str(folder), device=device, compute_type=compute_type, cpu_threads=threads, local_files_only=True
-        )
+        return kind(str(folder), device=device, compute_type=compute_type, cpu_threads=threads, local_files_only=True)
     except (RuntimeError, ValueError) as error:
-        raise ModelFileError(f"The Whisper model in {folder} cannot be loaded: {error}", hint=fetch, path=folder) from error
+        raise ModelFileError(
+            f"The Whisper model in {folder} cannot be loaded: {error}", hint=fetch, path=folder
+        ) from error
 
 
 def detect_language(model: Any, audio: np.ndarray, chunks: Sequence[tuple[float, float]]) -> str:
@@ -112,7 +122,9 @@ def transcribe(
     """
     if not chunks:
         return Transcript(language=config.language, words=(), timing="none")
-    language = config.language if config.language and model.model.is_multilingual else detect_language(model, audio, chunks)
+    language = (
+        config.language if config.language and model.model.is_multilingual else detect_language(model, audio, chunks)
+    )
     words: list[Word] = []
     for start, end in chunks:
         part = audio[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +27,7 @@ from pipelines.speech.asr_faster_whisper import (
     detect_language,
     forbid_network,
     most_tokens,
+    open_whisper,
 )
 from pipelines.speech.words import Transcript, Word
 from rsat_data.errors import ModelFileError
@@ -41,10 +43,22 @@ _BATCH = 8
 def load_package() -> Any:
     """The whisperx package, imported with its network habits switched off."""
     forbid_network()
-    require("whisperx", needed_for="the whisperx speech backend")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pyannote complains that it could not decode files; it is given arrays
+        require("whisperx", needed_for="the whisperx speech backend")
+        package = require("whisperx.asr", needed_for="the whisperx speech backend")
     for name in ("whisperx", "pyannote", "speechbrain", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    return require("whisperx.asr", needed_for="the whisperx speech backend")
+    return package
+
+
+@lru_cache(maxsize=2)
+def load_whisper(folder: Path, device: str, compute_type: str, threads: int) -> Any:
+    """Whisperx's batching kind of faster-whisper's model; kept for the next clips. Raises as the other's loader."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        kind = load_package().WhisperModel
+    return open_whisper(kind, folder, device, compute_type, threads)
 
 
 def _given_chunks(chunks: Sequence[tuple[float, float]]) -> Any:
@@ -74,7 +88,7 @@ def transcribe(
     """Transcribe stretches of speech in batches, then time their words.
 
     Args:
-        model: Whisper model from :func:`pipelines.speech.asr_faster_whisper.load_whisper`.
+        model: from :func:`load_whisper`.
         audio: (N,) float32 at 16 kHz.
         chunks: spans in seconds in which someone talks, each at most 30 s.
         config: language, beam size and alignment are used.
@@ -83,8 +97,10 @@ def transcribe(
     if not chunks:
         return Transcript(language=config.language, words=(), timing="none")
     package = load_package()
-    language = config.language if config.language and model.model.is_multilingual else detect_language(model, audio, chunks)
-    longest = max(end - start for start, end in chunks)
+    language = (
+        config.language if config.language and model.model.is_multilingual else detect_language(model, audio, chunks)
+    )
+    model.max_length = 8 + most_tokens(max(end - start for start, end in chunks))  # all that its batches go by
     tries = []
     for options in DECODINGS:
         with _quiet():
@@ -97,7 +113,6 @@ def transcribe(
                 asr_options={
                     "beam_size": config.beam_size,
                     "temperatures": [0.0],
-                    "max_new_tokens": most_tokens(longest),
                     **options,
                 },
             )
@@ -132,7 +147,10 @@ def _attention_words(model: Any, tokenizer: Any, audio: np.ndarray, segment: dic
     for word in found:
         if word["word"].strip():
             yield Word(
-                word["word"].strip(), start + float(word["start"]), start + float(word["end"]), float(word["probability"])
+                word["word"].strip(),
+                start + float(word["start"]),
+                start + float(word["end"]),
+                float(word["probability"]),
             )
 
 
@@ -195,7 +213,9 @@ def _forced_alignment(
     words = []
     for word in result["word_segments"]:
         if "start" in word and "end" in word:  # digits and signs the aligner has no letters for have no times
-            words.append(Word(word["word"].strip(), float(word["start"]), float(word["end"]), float(word.get("score", 0.0))))
+            words.append(
+                Word(word["word"].strip(), float(word["start"]), float(word["end"]), float(word.get("score", 0.0)))
+            )
         elif words:
             words.append(Word(word["word"].strip(), words[-1].end, words[-1].end, 0.0))
     return words
@@ -203,6 +223,6 @@ def _forced_alignment(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """whisperx prints; a stage must not write over the progress bars."""
+    """Whisperx prints; a stage must not write over the progress bars."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield

@@ -16,11 +16,11 @@ import numpy as np
 #: Posteriors are kept this far from 0 and 1: the network is surer than it should be.
 _EDGE = 0.03
 #: Somebody out of sight is this unlikely to be the one who talks (log).
-_HIDDEN_PRIOR = -1.5
+_HIDDEN_PRIOR = -1.0
 #: Both at once is this unlikely beyond what the overlap evidence says (log).
 _BOTH_PRIOR = -0.4
 #: Weight of whose voice it is, where the match of voices and faces is certain.
-_VOICE_WEIGHT = 0.6
+_VOICE_WEIGHT = 0.8
 #: Cost of changing state between two frames of 40 ms (log).
 _SWITCH = -3.0
 #: Neighbouring frames repeat the same evidence: each counts this much.
@@ -99,6 +99,8 @@ def states_of(num_faces: int) -> np.ndarray:
     if num_faces > 1:
         rows.append([True] * num_faces + [False])
     rows.append([False] * num_faces + [True])
+    if num_faces == 1:
+        rows.append([True, True])
     return np.array(rows)
 
 

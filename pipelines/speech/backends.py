@@ -33,7 +33,10 @@ def choose_backend(backend: str) -> str:
     if backend == "auto":
         backend = "whisperx" if is_installed("whisperx") else "faster-whisper"
     module, hint = (
-        ("whisperx", "pip install 'rsat-data[speech]', or choose faster-whisper with: --set speech.backend=faster-whisper")
+        (
+            "whisperx",
+            "pip install 'rsat-data[speech]', or choose faster-whisper with: --set speech.backend=faster-whisper",
+        )
         if backend == "whisperx"
         else ("faster_whisper", "pip install faster-whisper")
     )
@@ -63,7 +66,11 @@ def describe(config: SpeechConfig) -> dict[str, str]:
 def alignment_weights(config: SpeechConfig) -> list[str]:
     """Names of wav2vec2 weights that forced alignment could find on this machine, without importing anything heavy."""
     if config.align_model:
-        return [f"{file.name}:{file.stat().st_size}" for file in sorted(Path(config.align_model).glob("*")) if file.is_file()]
+        return [
+            f"{file.name}:{file.stat().st_size}"
+            for file in sorted(Path(config.align_model).glob("*"))
+            if file.is_file()
+        ]
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     torch_home = Path(os.environ.get("TORCH_HOME", cache / "torch"))
     hub_home = Path(os.environ.get("HF_HOME", cache / "huggingface"))
@@ -71,7 +78,9 @@ def alignment_weights(config: SpeechConfig) -> list[str]:
     return sorted(path.name for path in found)
 
 
-def speech_chunks(voice: np.ndarray, *, fps: float = 25.0, gap_s: float = 1.5, pad_s: float = 0.25) -> list[tuple[float, float]]:
+def speech_chunks(
+    voice: np.ndarray, *, fps: float = 25.0, gap_s: float = 1.5, pad_s: float = 0.25
+) -> list[tuple[float, float]]:
     """Spans in seconds to transcribe: speech with short pauses joined, padded, at most 28 s each.
 
     A longer one is cut where the voice is weakest in its second half.
@@ -143,9 +152,10 @@ def _transcribe(audio: np.ndarray, voice: np.ndarray, folder: Path, config: Spee
     backend = choose_backend(config.backend)
     device = asr_faster_whisper.resolve_device(config.device)
     compute_type = asr_faster_whisper.resolve_compute_type(config.compute_type, device)
-    model = asr_faster_whisper.load_whisper(folder, device, compute_type, max(1, threads))
     if backend == "whisperx":
         from pipelines.speech import asr_whisperx
 
-        return asr_whisperx.transcribe(model, audio, chunks, config, device)
+        batching = asr_whisperx.load_whisper(folder, device, compute_type, max(1, threads))
+        return asr_whisperx.transcribe(batching, audio, chunks, config, device)
+    model = asr_faster_whisper.load_whisper(folder, device, compute_type, max(1, threads))
     return asr_faster_whisper.transcribe(model, audio, chunks, config)

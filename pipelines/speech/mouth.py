@@ -24,7 +24,7 @@ class Mouth:
     """One person's mouth through a clip."""
 
     opening: np.ndarray
-    """(T,) float64: distance of the inner lips, in distances of the outer eye corners. NaN where the face is not seen."""
+    """(T,) float64: distance of the inner lips, in distances of the outer eye corners. NaN where unseen."""
     movement: np.ndarray
     """(T,) float64: RMS change of opening and width per frame over about half a second, same unit; NaN where unseen."""
     log_odds: np.ndarray
@@ -32,7 +32,7 @@ class Mouth:
 
 
 def smooth(values: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian mean over time that leaves NaN out; rows are (T, ...) and sigma counts rows. NaN where nothing is near."""
+    """Gaussian mean over time of (T,) values that leaves NaN out; sigma in frames. NaN where nothing is near."""
     radius = max(1, int(np.ceil(3 * sigma)))
     kernel = np.exp(-0.5 * np.square(np.arange(-radius, radius + 1) / sigma))
     known = np.isfinite(values)

@@ -134,11 +134,11 @@ def speak_words(
     spoken = []
     for word in words:
         best: str | None = None
-        for margin in (0.0, margin_s):
+        for margin, least in ((0.0, 0.3), (margin_s, 0.15)):
             first = max(0, int(np.floor((word.start - margin) * fps)))
             last = max(first + 1, int(np.ceil((word.end + margin) * fps)))
             shares = {person: _mean(track[first:last]) for person, track in activity.items()}
-            if shares and max(shares.values()) >= 0.3:
+            if shares and max(shares.values()) >= least:
                 best = max(shares, key=lambda person: shares[person])
                 break
         spoken.append(replace(word, speaker=best))
