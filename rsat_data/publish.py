@@ -68,6 +68,8 @@ class DatasetInfo:
     """BibTeX or text; empty for none."""
     url: str = ""
     """Where the dataset is or will be found; empty for nowhere."""
+    date: str = ""
+    """Day of publication as YYYY-MM-DD; empty for none, so that the same rows give the same bytes on any day."""
 
 
 @dataclass(frozen=True)

@@ -493,7 +493,8 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if dtype is not None:
             batch[name] = torch.tensor([np.nan if cell is None else cell for cell in cells], dtype=dtype)
         elif all(isinstance(cell, (np.ndarray, torch.Tensor)) for cell in cells):
-            batch[name] = _pad(name, [torch.as_tensor(np.array(cell)) for cell in cells], lengths)
+            tensors = [cell if isinstance(cell, torch.Tensor) else torch.from_numpy(cell.copy()) for cell in cells]
+            batch[name] = _pad(name, tensors, lengths)
         else:
             batch[name] = cells
     batch["mask"] = torch.arange(longest)[None, :] < torch.tensor(lengths)[:, None]

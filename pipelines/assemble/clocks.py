@@ -58,11 +58,11 @@ def video_length(data: bytes) -> VideoLength:
     import av
 
     try:
-        with av.open(io.BytesIO(data), metadata_errors="ignore") as container:
+        with av.open(io.BytesIO(data), "r", metadata_errors="ignore") as container:
             if not container.streams.video:
                 raise ValueError("holds no video track")
             stream = container.streams.video[0]
-            frames = sum(1 for packet in container.demux(stream) if packet.size)
+            frames = len([packet for packet in container.demux(stream) if packet.size])
             return VideoLength(frames, float(stream.average_rate or 0), stream.codec_context.width, stream.height)
     except av.FFmpegError as error:
         raise ValueError(f"is not a readable video ({error.strerror})") from error

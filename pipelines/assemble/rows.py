@@ -60,7 +60,7 @@ def assemble(ctx: StageContext, config: AssembleConfig) -> tuple[list[Row], Row]
 
 
 def parse_relation(stated: Mapping[str, Any] | None) -> Relation:
-    """Read the sidecar's ``relation``, and complete what follows: equal means that none is senior, a senior means unequal.
+    """Read the sidecar's ``relation`` and complete what follows: equal says none is senior, a senior says unequal.
 
     Raises:
         UnsupportedSource: a value is not one of the known ones, or they contradict each other.
@@ -143,7 +143,8 @@ class _Clip:
         array = np.asarray(arrays[name])
         if array.ndim == 0 or len(array) != self.frames:
             raise StageError(
-                f"{self.clip_id}: {name} of the stage {stage} has shape {array.shape}, the clip has {self.frames} frames."
+                f"{self.clip_id}: {name} of the stage {stage} has shape {array.shape}; "
+                f"the clip has {self.frames} frames."
             )
         return array
 
