@@ -275,7 +275,7 @@ def croissant(info: DatasetInfo, summary: Mapping[str, Any], shards: Sequence[Ma
             "name": shard.file,
             "contentUrl": shard.file,
             "contentSize": f"{shard.bytes} B",
-            "encodingFormat": "application/vnd.apache.parquet",
+            "encodingFormat": "application/x-parquet",
             "sha256": shard.sha256,
         }
         for shard in sorted(shards, key=lambda shard: shard.file)
@@ -297,7 +297,7 @@ def croissant(info: DatasetInfo, summary: Mapping[str, Any], shards: Sequence[Ma
                         "@type": "cr:FileSet",
                         "@id": group,
                         "name": group,
-                        "encodingFormat": "application/vnd.apache.parquet",
+                        "encodingFormat": "application/x-parquet",
                         "includes": f"data/{table}/{split}-*.parquet",
                     }
                 )
