@@ -49,6 +49,20 @@ def is_available() -> bool:
     return run.returncode == 0
 
 
+def require_library() -> None:
+    """Raise MissingDependencyError unless libespeak-ng can be loaded."""
+    if not is_available():
+        raise _missing()
+
+
+def _missing() -> MissingDependencyError:
+    return MissingDependencyError(
+        "Spoken text needs the library espeak-ng, which cannot be loaded here.",
+        hint="Install it with your system's packages (Debian, Ubuntu: apt-get install espeak-ng), "
+        "or use --source recording.",
+    )
+
+
 def speak(lines: list[tuple[Voice, str]]) -> list[Utterance]:
     """Speak lines. Equal lists give equal samples.
 
@@ -63,11 +77,7 @@ def speak(lines: list[tuple[Voice, str]]) -> list[Utterance]:
     command = [sys.executable, "-I", str(_WORKER)]
     run = subprocess.run(command, input=request.encode(), capture_output=True, timeout=_TIMEOUT_S, check=False)
     if run.returncode == _NO_LIBRARY:
-        raise MissingDependencyError(
-            "Spoken text needs the library espeak-ng, which cannot be loaded here.",
-            hint="Install it with your system's packages (Debian, Ubuntu: apt-get install espeak-ng), "
-            "or use --source recording.",
-        )
+        raise _missing()
     if run.returncode != 0:
         detail = run.stderr.decode(errors="replace")[-300:]
         raise StageError(f"espeak-ng failed (status {run.returncode}) {detail}", hint="Try --source recording.")
