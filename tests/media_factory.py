@@ -110,7 +110,7 @@ def make_video(
                 video.set_display_rotation(rotation, hflip=mirror)
         if audio is not None:
             sound = out.add_stream(audio_codec, rate=audio_rate)
-            sound.codec_context.layout = {1: "mono", 2: "stereo"}[len(audio)]
+            sound.codec_context.layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(audio)]
         index = 0
         while video is not None and first is not None:
             frame = av.VideoFrame.from_ndarray(first, format="rgb24").reformat(format=pix_fmt)

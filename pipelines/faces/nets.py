@@ -150,7 +150,8 @@ class Face:
     blendshapes: np.ndarray
     """(52,) float32 in [0, 1], in the order of `pipelines.faces.blendshapes`."""
     matrix: np.ndarray
-    """(4, 4) float32: canonical face (cm, x to the image's right, y up, z to the viewer) to the picture's own camera."""
+    """(4, 4) float32 that takes the canonical face to the picture's own camera; both in cm, x to the image's right,
+    y up, z to the viewer."""
 
     @property
     def box(self) -> np.ndarray:

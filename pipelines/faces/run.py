@@ -87,7 +87,8 @@ def run(context: StageContext, config: FacesConfig) -> Mapping[str, Any]:
     blur = write_media(context, config, tracks, windows, names, start_s, num_frames, (width, height))
     persons = []
     for name, track, window, sharp in zip(names, tracks, windows, blur, strict=True):
-        np.savez(context.out / f"{name}.npz", **arrays(track, window, sharp, config.crop_size))
+        content: Any = arrays(track, window, sharp, config.crop_size)
+        np.savez(context.out / f"{name}.npz", **content)
         face = track.boxes[track.valid]
         persons.append(
             {

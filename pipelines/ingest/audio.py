@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
@@ -19,14 +20,14 @@ _RESYNC_S = 0.05
 _MAX_GAP_S = 3600.0
 
 
-def iter_audio_16k(path: Path | str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def iter_audio_16k(path: Path | str) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
     """The sound of ``path`` in blocks that follow each other without a hole, from t = 0 of the shared timeline.
 
     Silence fills the time before the first sample and gaps in the timestamps; overlapping samples are dropped.
 
     Yields:
-        (mono (n,) float32, channels (C, n) float32), both in [-1, 1] at 16 kHz; mono is the library's standard
-        downmix of the channels.
+        (mono (n,) float32, channels (C, n) float32), both in [-1, 1] at 16 kHz. Mono is the mean of one or two
+        channels, and of more the standard downmix (centre before sides, no bass channel) scaled so that it cannot clip.
 
     Raises:
         NoAudioTrack, UnreadableSource: no audio stream, or nothing of it can be decoded.
@@ -54,12 +55,12 @@ def _blocks(opened: Opened) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     layout, rate, num_channels = "", 0, 0
 
     def pull(frame: av.AudioFrame | None) -> tuple[np.ndarray, np.ndarray]:
-        mono, channels = (
-            np.concatenate([part.to_ndarray() for part in r.resample(frame)] or [np.zeros((n, 0), np.float32)], axis=1)
-            for r, n in zip(resamplers, (1, num_channels), strict=True)
-        )
-        length = min(mono.shape[1], channels.shape[1])
-        return mono[0, :length], channels[:, :length]
+        channels = _joined(resamplers[0].resample(frame), num_channels)
+        if num_channels <= 2:
+            return channels.mean(axis=0, dtype=np.float32), channels
+        mono = _joined(resamplers[1].resample(frame), 1)[0] / np.float32(32768.0)
+        length = min(len(mono), channels.shape[1])
+        return mono[:length], channels[:, :length]
 
     def take(block: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         nonlocal skip, written
@@ -68,6 +69,7 @@ def _blocks(opened: Opened) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         written += mono.shape[0]
         return mono, channels
 
+    frame: Any
     for frame in _decoded(opened):
         time = float(frame.pts * frame.time_base) - opened.origin if frame.pts is not None else clock
         if time is None:
@@ -81,8 +83,9 @@ def _blocks(opened: Opened) -> Iterator[tuple[np.ndarray, np.ndarray]]:
                 first_layout = frame.layout.name
             layout, rate = frame.layout.name, frame.sample_rate
             resamplers = [
-                av.AudioResampler(format="fltp", layout="mono", rate=SAMPLE_RATE),
                 av.AudioResampler(format="fltp", layout=first_layout, rate=SAMPLE_RATE),
+                # For floats the library does not scale its downmix and may exceed 1; for integers it does.
+                av.AudioResampler(format="s16p", layout="mono", rate=SAMPLE_RATE),
             ]
             position = round(time * SAMPLE_RATE)
             if position - written > _MAX_GAP_S * SAMPLE_RATE:
@@ -98,6 +101,10 @@ def _blocks(opened: Opened) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     if not resamplers:
         raise unreadable(opened.path, "its audio track cannot be decoded")
     yield take(pull(None))
+
+
+def _joined(parts: list[av.AudioFrame], channels: int) -> np.ndarray:
+    return np.concatenate([p.to_ndarray() for p in parts] or [np.zeros((channels, 0))], axis=1).astype(np.float32)
 
 
 def _decoded(opened: Opened) -> Iterator[av.AudioFrame]:

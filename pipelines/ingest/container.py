@@ -159,7 +159,8 @@ def _opened(path: Path, container: InputContainer, threads: int) -> Opened:
         video.thread_type = "AUTO"
         if threads:
             video.codec_context.thread_count = threads
-    starts = [float(s.start_time * s.time_base) for s in (video, audio) if s is not None and s.start_time is not None]
+    streams: tuple[Any, ...] = (video, audio)
+    starts = [float(s.start_time * s.time_base) for s in streams if s is not None and s.start_time is not None]
     return Opened(path, container, video, audio, min(starts, default=0.0))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,8 @@ def orientation(frame: av.VideoFrame) -> tuple[int, bool]:
     it is read as the nearest of the eight rotations and reflections by right angles.
     """
     data = None
-    for item in frame.side_data:
+    items: Any = frame.side_data
+    for item in items:
         if item.type.name == "DISPLAYMATRIX":
             data = np.frombuffer(bytes(item), dtype="<i4").astype(np.float64)
     if data is None or data.size != 9:
@@ -116,7 +117,10 @@ def iter_decoded(
         opened.container.seek(int(target), stream=stream, backward=True)
     last = -math.inf
     notes = [] if damage is None else damage
-    for packet in _packets(opened, stream, lambda: notes.append(max(last, 0.0))):
+    for packet in _packets(opened, stream):
+        if packet is None:
+            notes.append(max(last, 0.0))
+            continue
         try:
             frames = packet.decode()
         except _DAMAGE:
@@ -134,7 +138,8 @@ def iter_decoded(
                 yield time, frame
 
 
-def _packets(opened: Opened, stream: Any, on_damage: Callable[[], None]) -> Iterator[Any]:
+def _packets(opened: Opened, stream: Any) -> Iterator[Any]:
+    """Packets of a stream; None where the container is damaged, followed by the empty packet that ends a stream."""
     packets = opened.container.demux(stream)
     while True:
         try:
@@ -143,7 +148,7 @@ def _packets(opened: Opened, stream: Any, on_damage: Callable[[], None]) -> Iter
             return
         except (*_DAMAGE, av.error.EOFError):
             # What lies after is out of reach: hand out what the decoder still holds.
-            on_damage()
+            yield None
             yield av.Packet()
             return
 

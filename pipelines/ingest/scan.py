@@ -60,7 +60,7 @@ def scan_video(
     progress: Callable[[float], None],
     threads: int = 0,
 ) -> Scan:
-    """Decode a whole video once, looking for cuts at up to 25 frames/s and for faces ``config.scan_fps`` times a second.
+    """Decode a whole video once: cuts are looked for at up to 25 frames/s, faces ``config.scan_fps`` times a second.
 
     Raises:
         UnreadableSource: it is truncated or damaged; the message names the time up to which it could be read.
@@ -134,8 +134,12 @@ def is_face(picture: np.ndarray, box: np.ndarray, landmarker: FaceLandmarker) ->
 
 
 def varies(times: np.ndarray) -> bool:
-    """Whether frame times (N,) are uneven: over 2 % of the steps are more than a quarter off the median step."""
+    """Whether frame times (N,) are uneven: over 2 % of the steps are more than a quarter off the median step.
+
+    Holes do not count: a steady video with a hole is still steady.
+    """
     steps = np.diff(times)
+    steps = steps[steps <= _MAX_HOLE_S]
     return len(steps) > 0 and float(np.mean(np.abs(steps / np.median(steps) - 1) > 0.25)) > 0.02
 
 

@@ -52,7 +52,8 @@ def write_sound(source: Path, out: Path, *, until_s: float, channel_difference: 
     count = channels.shape[0]
     keep = 1 < count <= _MAX_FLAC_CHANNELS
     path = out / "channels.flac"
-    length, rest, loud = 0, np.zeros(0, np.float32), []
+    length, loud = 0, []
+    rest: np.ndarray = np.zeros(0, np.float32)
     energy, difference = 0.0, np.zeros(count)
     with (
         soundfile.SoundFile(out / "mixture.flac", "w", SAMPLE_RATE, 1, "PCM_16", format="FLAC") as mixture,

@@ -80,7 +80,11 @@ def runs_of_same_faces(start_s: float, end_s: float, look_times: Sequence[float]
     step = float(np.median(np.diff(look_times))) if len(look_times) > 1 else end_s - start_s
     edge = 2.5 * step  # a face that is missed in the first or last two looks of a shot was there all the same
     spans = [
-        (start_s if t.start - start_s <= edge else t.start, end_s if end_s - t.end <= edge else t.end) for t in tracks
+        (
+            start_s if t.start - look_times[0] <= edge else t.start,
+            end_s if look_times[-1] - t.end <= edge else t.end,
+        )
+        for t in tracks
     ]
     present = [
         tuple(t for t, (low, high) in zip(tracks, spans, strict=True) if low - _EPS <= time <= high + _EPS)
