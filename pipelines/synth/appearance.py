@@ -1,8 +1,8 @@
 """How a synthetic person looks: seeded choices, and the colours they give every point of the head's surface.
 
-Colours are evaluated once per texel (half a millimetre apart in the face, see :mod:`pipelines.synth.texels`) as functions of the place on the
-*template*, so pores, freckles and strands stick to the skin however it moves, and two identities share the layout but not
-the looks. Distances below are metres on the template; "dx, dy" are offsets from an eye joint, x outwards, y down.
+Colours are evaluated once per texel (half a millimetre apart in the face, see :mod:`pipelines.synth.texels`) as
+functions of the place on the *template*, so pores, freckles and strands stick to the skin however it moves, and two
+identities share the layout but not the looks.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def vertex_normals(vertices, faces, out):  # type: ignore[no-untyped-def]
 
 @kernel
 def project_vertices(vertices, fx, fy, cx, cy, out):  # type: ignore[no-untyped-def]
-    """out (V, 3): x, y in samples of the window and inverse depth, 0 where nearer than NEAR."""
+    """Write out (V, 3): x, y in samples of the window and inverse depth, 0 where nearer than NEAR."""
     for v in range(vertices.shape[0]):
         z = np.float64(vertices[v, 2])
         if z < NEAR:
@@ -243,10 +243,10 @@ def _texel(texels, base, resolution, b0, b1, channel_out):  # type: ignore[no-un
 
 
 @kernel
-def shade(
+def shade(  # type: ignore[no-untyped-def]
     vertices, normals, occlusion, around, points, faces, material, resolution, offset, texels, materials,
     light, light_colour, depths, frame, origin, scale, sample_focal, ids, darkness, row0, row1, image, alpha,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Shade pixel rows row0 <= y < row1 of the window: image (H, W, 3) linear, premultiplied; alpha (H, W).
 
     vertices, normals (V, 3); occlusion (V,) 1 = open; points (V, 3) from project_vertices; ids, darkness (2H, 2W).
@@ -315,13 +315,13 @@ def shade(
                         if side < ids.shape[1]:
                             g = ids[int(sy), side]
                             if g >= 0 and material[g] != EYE:
-                                hidden += 0.3
+                                hidden += 0.2
                         side = int(sx - k * step)
                         if side >= 0:
                             g = ids[int(sy), side]
                             if g >= 0 and material[g] != EYE:
-                                hidden += 0.3
-                    open_ = 1.0 - 0.17 * hidden
+                                hidden += 0.2
+                    open_ = max(0.45, 1.0 - 0.13 * hidden)
                     key = open_
                 # The smooth normal pushes the point out of its own flat facet's shadow.
                 nl = nx * light[0] + ny * light[1] + nz * light[2]

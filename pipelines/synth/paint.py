@@ -26,7 +26,7 @@ def paint(traits: Traits, layout: Layout, grid: TexelGrid, material: np.ndarray)
     colour = np.empty((grid.count, 3), np.float32)
     gloss = np.full(grid.count, 0.5, np.float32)
     outside = kind == kernels.SKIN
-    masks = {
+    masks: dict[str, np.ndarray] = {
         name: grid.interpolate(layout.faces, smooth(layout.masks[name], layout.faces, 2 if name == "lips" else 1))[
             outside
         ]
@@ -229,7 +229,7 @@ def _eyeball(traits: Traits, places: np.ndarray, centre: np.ndarray) -> np.ndarr
     collar = np.exp(-(((share - 0.52) / 0.13) ** 2))
     iris = iris * (1 + 0.55 * collar)[:, None]
     veins = smoothstep(0.72, 0.9, fractal_noise(places, 0.0035, 2, traits.seed + 63))
-    sclera = np.array([0.70, 0.665, 0.63]) * (1 - 0.10 * smoothstep(0.5, 1.2, angle))[:, None]
+    sclera = np.array([0.76, 0.73, 0.70]) * (1 - 0.10 * smoothstep(0.5, 1.2, angle))[:, None]
     sclera = sclera * np.exp(-(0.3 * veins + 0.20 * smoothstep(0.7, 1.2, angle))[:, None] * np.array([0.15, 0.9, 0.9]))
     limbus = smoothstep(1.05, 0.90, share)
     edge = smoothstep(0.72, 1.0, share)

@@ -154,34 +154,29 @@ class SceneRenderer:
         """One frame (H, W, 3) uint8 and each person's coverage (H, W) uint8, hidden parts left out."""
         if len(vertices) != len(self._people):
             raise ValueError(f"{len(self._people)} people were set up, vertices of {len(vertices)} given")
-        out, linear = self._encoded.copy(), self._linear
-        windows: list[tuple[slice, slice]] = []
-        mattes: list[np.ndarray | None] = [None] * len(vertices)
         points = [np.asarray(v, np.float64) for v in vertices]
         for v in points:
             if v.shape != self._layout.vertices.shape:
                 raise ValueError(f"vertices should have shape {self._layout.vertices.shape}, got {v.shape}")
-        order = sorted(range(len(points)), key=lambda i: -float(np.median(points[i][:, 2])))
-        saved: list[tuple[tuple[slice, slice], np.ndarray]] = []
-        for index in order:
+        out, linear = self._encoded.copy(), self._linear
+        mattes = [np.zeros(out.shape[:2], np.uint8) for _ in points]
+        covered: list[tuple[tuple[slice, slice], np.ndarray]] = []
+        farthest_first = sorted(range(len(points)), key=lambda i: -float(np.median(points[i][:, 2])))
+        for index in farthest_first:
             drawn = self._draw(index, points[index])
-            matte = np.zeros(out.shape[:2], np.uint8)
-            if drawn is not None:
-                x0, y0, image, alpha = drawn
-                window = (slice(y0, y0 + alpha.shape[0]), slice(x0, x0 + alpha.shape[1]))
-                saved.append((window, linear[window].copy()))
-                kernels.composite(image, alpha, linear, self._table, x0, y0, out)
-                for other in windows:
-                    del other
-                for nearer in mattes:
-                    if nearer is not None:
-                        hidden = nearer[window].astype(np.float32) * (1 - alpha)
-                        nearer[window] = np.round(hidden).astype(np.uint8)
-                matte[window] = np.round(255 * alpha).astype(np.uint8)
-            mattes[index] = matte
-        for window, before in reversed(saved):  # the background stays as it was
+            if drawn is None:
+                continue
+            x0, y0, image, alpha = drawn
+            window = (slice(y0, y0 + alpha.shape[0]), slice(x0, x0 + alpha.shape[1]))
+            covered.append((window, linear[window].copy()))
+            kernels.composite(image, alpha, linear, self._table, x0, y0, out)
+            if len(covered) > 1:
+                for matte in mattes:
+                    matte[window] = np.round(matte[window] * (1 - alpha)).astype(np.uint8)
+            mattes[index][window] = np.round(255 * alpha).astype(np.uint8)
+        for window, before in reversed(covered):  # the background stays as it was
             linear[window] = before
-        return out, [matte for matte in mattes if matte is not None]
+        return out, mattes
 
     def _prepare(self, look: HeadAppearance) -> _Person:
         """Join head, shirt and long hair into one mesh."""

@@ -1,7 +1,8 @@
 """Colours stored per triangle (mesh colours): every face has its own triangular grid of texels, no uv map needed.
 
-A face of resolution R has texels at barycentrics (i, j, R - i - j) / R for i, j >= 0, i + j <= R; texel (i, j) is number
-i (2 R + 3 - i) / 2 + j of its face. Neighbouring faces of unequal R may differ by less than a texel along their edge.
+A face of resolution R has texels at barycentrics (i, j, R - i - j) / R for i, j >= 0, i + j <= R; texel (i, j) is
+number i (2 R + 3 - i) / 2 + j of its face. Neighbouring faces of unequal R may differ by less than a texel at their
+edge.
 (Yuksel, Keyser and House, "Mesh colors", ACM Transactions on Graphics 29(2), 2010.)
 """
 
@@ -37,7 +38,7 @@ class TexelGrid:
 
 
 def make_grid(vertices: np.ndarray, faces: np.ndarray, spacing_m: float | np.ndarray, largest: int = 40) -> TexelGrid:
-    """A grid whose texels lie at most ``spacing_m`` (a number, or one a face) apart on the mesh (V, 3), R in [2, largest]."""
+    """A grid with texels at most ``spacing_m`` (one number, or one per face) apart on a mesh (V, 3); 2 <= R <= largest."""
     edges = vertices[faces] - vertices[np.roll(faces, 1, axis=1)]
     longest = np.linalg.norm(edges, axis=2).max(axis=1)
     resolution = np.clip(np.ceil(longest / spacing_m), 2, largest).astype(np.int32)

@@ -77,7 +77,7 @@ def draw_traits(seed: int) -> Traits:
     style = str(rng.choice(styles[0], p=styles[1]))
     lip = np.array([0.78, 0.55, 0.56]) if masculine else np.array([0.74, 0.42, 0.46])
     iris_weights = np.array([5, 6, 0.2, 0.4, 0.1] if dark else [3, 1, 2.5, 2, 1.5])
-    hue = rng.uniform(0, 1, 3)
+    hue = rng.uniform(0.35, 1, 3)
     cloth = np.clip(0.04 + 0.5 * rng.uniform(0.05, 1) * hue / hue.max(), 0.02, 0.7)
     return Traits(
         seed=int(rng.integers(0, 2**31)),
