@@ -50,12 +50,11 @@ def assign(cost: np.ndarray, limit: float) -> list[tuple[int, int]]:
 
     Args:
         cost: (N, M), finite or inf.
-        limit: largest cost of a pair; leaving two items alone costs the same as pairing them at the limit.
+        limit: largest cost of a pair, and the price of leaving a row and a column alone.
     """
     if cost.size == 0:
         return []
-    capped = np.where(np.isfinite(cost), np.minimum(cost, 2 * limit + 1e-6), 2 * limit + 1e-6)
-    rows, columns = linear_sum_assignment(capped)
+    rows, columns = linear_sum_assignment(np.minimum(cost, limit))
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if cost[r, c] <= limit]
 
 

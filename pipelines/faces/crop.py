@@ -88,15 +88,16 @@ def fixed_window(
         edges = union(extents(other))
         if edges[0] >= x0 + side or edges[2] <= x0 or edges[1] >= y0 + side or edges[3] <= y0:
             continue
-        mine, theirs = (tight[0] + tight[2]) / 2, (edges[0] + edges[2]) / 2
-        room = edges[0] - tight[0] if mine < theirs else tight[2] - edges[2]
-        if room >= least:
-            # First shift away from the other face, then shrink: the far edge of the head may be lost, not the face.
-            reach = (edges[0] - head[0]) if mine < theirs else (head[2] - edges[2])
-            side = float(np.clip(max(reach, least), least, side))
-            x0 = edges[0] - side if mine < theirs else edges[2]
-            x0 = float(np.clip(x0, tight[2] - side, tight[0]))
-            y0 = float(np.clip(centre[1] - side / 2, tight[3] - side, tight[1]))
+        # Shift away from the other face, and shrink only where the picture's edge is in the way.
+        if tight[2] <= edges[0]:
+            side = float(np.clip(edges[0], least, side))
+            x0 = edges[0] - side
+        elif tight[0] >= edges[2]:
+            side = float(np.clip(width - edges[2], least, side))
+            x0 = edges[2]
+        else:
+            continue  # one above the other, or overlapping: no square holds one without the other
+        y0 = float(np.clip(centre[1] - side / 2, tight[3] - side, tight[1]))
     length = max(2, round(side))
     return Window(_inside(x0, length, width), _inside(y0, length, height), length)
 

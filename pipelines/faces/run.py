@@ -17,7 +17,7 @@ import soundfile
 from pipelines.faces.blendshapes import INDEX
 from pipelines.faces.crop import Window, cut, extents, fixed_window
 from pipelines.faces.gaps import angles, fill_linear, fill_poses
-from pipelines.faces.matte import refine
+from pipelines.faces.matte import enlarge
 from pipelines.faces.nets import FaceDetector, FaceLandmarker, PersonSegmenter
 from pipelines.faces.quality import sharpness, still_candidates
 from pipelines.faces.stage import FacesConfig
@@ -209,7 +209,7 @@ def write_media(
             for i, window in enumerate(windows):
                 crop = cut(picture, window, config.crop_size)
                 crops[i].add(crop)
-                mattes[i].add(refine(segmenter(crop), crop))
+                mattes[i].add(enlarge(segmenter(crop), config.crop_size))
                 sharp = sharpness(picture, boxes[i][index])
                 blur[i][index] = sharp
                 best = stills[i]

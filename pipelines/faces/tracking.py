@@ -17,16 +17,18 @@ _MIN_NET_PX = 320
 _DRIFT = 0.12
 """The window stays where it is until the face has moved or grown by this share of the window. A window that followed
 every landmark would put its own rounding into the landmarks."""
-_MAX_COST = 1.2
+_MAX_MOTION = 1.2
 """Largest `motion_cost` from one frame to the next."""
-_MISS_COST = 0.15
-"""How much that limit grows with every frame missed."""
-_MISS_LIMIT = 15
-_APPEARANCE_WEIGHT = 1.5
+_MAX_COST = 1.8
+"""Largest cost, motion and appearance together, by which a lost person is found again."""
+_FORGET = 0.2
+"""How much less, with every frame missed, it counts where somebody was."""
+_MISS_LIMIT = 25
+_APPEARANCE_WEIGHT = 2.0
 _SAME_FACE = 0.4
 """Two results that share this part of the smaller box are one face found twice."""
 _SEARCH_EVERY = 3
-"""While somebody is missing the whole frame is searched only every so many frames."""
+"""When somebody is missing for longer, the whole frame is searched only every so many frames."""
 
 
 @dataclass
@@ -87,24 +89,27 @@ class PeopleTracker:
         self._part_doubles(picture, results)
         missing = [i for i, result in enumerate(results) if result is None]
         first = self._frames == 0
-        if missing and (first or any(self._people[i].missed % _SEARCH_EVERY == 0 for i in missing)):
+        if missing and (first or any(m < _SEARCH_EVERY or m % _SEARCH_EVERY == 0 for m in self._misses(missing))):
             self._search(picture, results, missing, anywhere=first)
         for person, found, result in zip(self._people, self.found, results, strict=True):
             self._record(picture, person, found, result)
         self._frames += 1
 
+    def _misses(self, people: list[int]) -> list[int]:
+        return [self._people[i].missed for i in people]
+
     def _near(self, picture: np.ndarray, person: Person) -> _Candidate | None:
-        """The person's face in its window, if there is one that can have moved there."""
-        if person.window is None:
+        """The person's face in its window, if there is one that can have moved there.
+
+        Whoever was lost is left to `_search`: the first to come into the window may be somebody else.
+        """
+        if person.window is None or person.missed:
             return None
         best = self._look(picture, person.window)
         if best is None:
             return None
         cost = float(motion_cost(person.box[None], best.face.box[None])[0, 0])
-        return best if cost <= self._limit(person) else None
-
-    def _limit(self, person: Person) -> float:
-        return _MAX_COST + _MISS_COST * min(person.missed, _MISS_LIMIT)
+        return best if cost <= _MAX_MOTION else None
 
     def _look(self, picture: np.ndarray, window: tuple[int, int, int]) -> _Candidate | None:
         x0, y0, side = window
@@ -137,6 +142,7 @@ class PeopleTracker:
 
     def _cost(self, picture: np.ndarray, person: Person, box: np.ndarray) -> float:
         cost = float(motion_cost(person.box[None], box[None])[0, 0])
+        cost /= 1.0 + _FORGET * min(person.missed, _MISS_LIMIT)
         if person.looks is not None:
             cost += _APPEARANCE_WEIGHT * appearance_distance(person.looks, appearance(picture, box))
         return cost
@@ -159,7 +165,7 @@ class PeopleTracker:
             return
         cost = np.array([[self._cost(picture, self._people[i], c.face.box) for c in candidates] for i in missing])
         # In the first frame the boxes are medians over the clip: everybody may be some way off.
-        limit = 3.0 if anywhere else max(self._limit(self._people[i]) for i in missing) + 0.5
+        limit = 3.0 if anywhere else _MAX_COST
         for row, column in assign(cost, limit):
             results[missing[row]] = candidates[column]
 
