@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from rsat_data import __version__, card
 from rsat_data.errors import DatasetError
-from rsat_data.manifest import ManifestEntry
+from rsat_data.manifest import TMP_SUFFIX, ManifestEntry
 from rsat_data.siblings import check_siblings
 from rsat_data.stats import StatsCollector
-from rsat_data.writer import DatasetWriter, plan_shards
+from rsat_data.writer import DatasetWriter, disk_errors, plan_shards
 
 if TYPE_CHECKING:
     from pipelines.assemble.splits import Splits
@@ -52,7 +53,6 @@ _ROW_KEYS = (
     "pii",
 )
 _CLIP_KEYS = ("clip_id", "dyad_id", "source_id", "row_id_a", "row_id_b", "subject_id_a")
-_CACHE_BYTES = 128 << 20
 _OPEN_FILES = 32
 
 
@@ -306,38 +306,78 @@ def _check_plan(folders: Sequence[Path], rows: Mapping[str, _Ref], clips: Mappin
 
 
 class _Parts:
-    """Row groups of part files; the last used ones stay in memory, and a few files open."""
+    """Rows of part files in any order, a few files open at a time.
 
-    def __init__(self, folders: Sequence[Path], name: str) -> None:
-        self._folders, self._name = folders, name
-        self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
-        self._cache: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
-        self._bytes = 0
+    Parts of the assemble stage have a row group a row, and their rows are read straight from them. A part whose groups
+    hold many rows would have to be decoded again for almost every row, for rows are wanted by subject: it is decoded
+    once to an Arrow file that is mapped into memory, beside the shards.
+    """
 
-    def _file(self, part: int) -> pq.ParquetFile:
-        if part not in self._files:
-            self._files[part] = pq.ParquetFile(self._folders[part] / self._name)
-            if len(self._files) > _OPEN_FILES:
-                self._files.popitem(last=False)[1].close()
-        self._files.move_to_end(part)
-        return self._files[part]
-
-    def close(self) -> None:
-        """Close what is open."""
-        while self._files:
-            self._files.popitem()[1].close()
-        self._cache.clear()
+    def __init__(self, folders: Sequence[Path], name: str, scratch: Path) -> None:
+        self._folders, self._name, self._scratch = folders, name, scratch
+        self._open: OrderedDict[int, pq.ParquetFile | _Mapped] = OrderedDict()
+        self._unpacked: dict[int, Path] = {}
 
     def row(self, ref: _Ref) -> pa.Table:
-        key = (ref.part, ref.group)
-        if key not in self._cache:
-            table = self._file(ref.part).read_row_group(ref.group, use_threads=False)
-            self._cache[key] = table
-            self._bytes += table.nbytes
-            while self._bytes > _CACHE_BYTES and len(self._cache) > 1:
-                self._bytes -= self._cache.popitem(last=False)[1].nbytes
-        self._cache.move_to_end(key)
-        return self._cache[key].slice(ref.index, 1)
+        source = self._source(ref.part)
+        if isinstance(source, _Mapped):
+            return source.group(ref.group).slice(ref.index, 1)
+        return source.read_row_group(ref.group, use_threads=False)
+
+    def close(self) -> None:
+        """Close what is open and remove what was unpacked."""
+        while self._open:
+            self._open.popitem()[1].close()
+        for path in self._unpacked.values():
+            path.unlink(missing_ok=True)
+        self._unpacked.clear()
+
+    def _source(self, part: int) -> pq.ParquetFile | _Mapped:
+        if part not in self._open:
+            source: pq.ParquetFile | _Mapped
+            if part in self._unpacked:
+                source = _Mapped(self._unpacked[part])
+            else:
+                source = pq.ParquetFile(self._folders[part] / self._name)
+                if source.metadata.num_rows > source.metadata.num_row_groups:
+                    source = self._unpack(part, source)
+            self._open[part] = source
+            if len(self._open) > _OPEN_FILES:
+                self._open.popitem(last=False)[1].close()
+        self._open.move_to_end(part)
+        return self._open[part]
+
+    def _unpack(self, part: int, file: pq.ParquetFile) -> _Mapped:
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        # The ending makes a later publication sweep it away if this one is killed.
+        path = self._scratch / f"{self._name}-{part:06d}.arrow{TMP_SUFFIX}"
+        self._unpacked[part] = path
+        with disk_errors(path), file, pa.OSFile(str(path), "wb") as sink:
+            with pa.ipc.new_file(sink, file.schema_arrow) as writer:
+                for group in range(file.num_row_groups):
+                    table = file.read_row_group(group).combine_chunks()
+                    writer.write_table(table, max_chunksize=max(table.num_rows, 1))
+        return _Mapped(path)
+
+
+class _Mapped:
+    """An Arrow file in memory: one record batch a row group, nothing is copied until it is used."""
+
+    def __init__(self, path: Path) -> None:
+        self._map = pa.memory_map(str(path))
+        self._reader = pa.ipc.open_file(self._map)
+        self._groups: dict[int, pa.Table] = {}
+
+    def group(self, number: int) -> pa.Table:
+        """A row group as a table."""
+        if number not in self._groups:
+            self._groups[number] = pa.Table.from_batches([self._reader.get_batch(number)])
+        return self._groups[number]
+
+    def close(self) -> None:
+        """Let go of the map; tables that are still in use keep their part of it."""
+        self._groups.clear()
+        self._map.close()
 
 
 def _write_data(
@@ -353,7 +393,7 @@ def _write_data(
     """Write the shards of one table. An empty split has no file: a shard without rows would break readers."""
     from schemas.vocabulary import SPLITS
 
-    parts = _Parts(folders, name)
+    parts = _Parts(folders, name, writer.root / "data")
     position = spec.schema.get_field_index("split")
 
     def groups(shard: list[range], split: str, chosen: list[_Ref]) -> Iterator[pa.Table]:

@@ -63,7 +63,7 @@ class DatasetWriter:
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
-        with _disk_errors(self.root):
+        with disk_errors(self.root):
             (self.root / "meta").mkdir(parents=True, exist_ok=True)
         self._lock = os.open(self.root / "meta", os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -116,7 +116,7 @@ class DatasetWriter:
 
         target = self._start(file)
         rows = groups = 0
-        with _disk_errors(target), pq.ParquetWriter(target, schema, **parquet_options(schema)) as writer:
+        with disk_errors(target), pq.ParquetWriter(target, schema, **parquet_options(schema)) as writer:
             for table in row_groups:
                 if table.num_rows:
                     writer.write_table(table, row_group_size=table.num_rows)
@@ -136,7 +136,7 @@ class DatasetWriter:
     def write_file(self, file: str, content: bytes) -> ManifestEntry:
         """Write a file that is no table."""
         target = self._start(file)
-        with _disk_errors(target):
+        with disk_errors(target):
             target.write_bytes(content)
         return self._finish(file, None)
 
@@ -164,7 +164,7 @@ class DatasetWriter:
         if file in self._new:
             raise DatasetError(f"{file}: written twice in one publication.")
         target = self._tmp(file)
-        with _disk_errors(target):
+        with disk_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
         self._new[file] = ManifestEntry(file, None, 0, "")  # so that __exit__ removes it if writing fails
         return target
@@ -172,7 +172,7 @@ class DatasetWriter:
     def _finish(self, file: str, rows: int | None) -> ManifestEntry:
         target = self._tmp(file)
         digest = hashlib.sha256()
-        with _disk_errors(target), target.open("rb") as stream:
+        with disk_errors(target), target.open("rb") as stream:
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
             os.fsync(stream.fileno())
@@ -256,7 +256,7 @@ def plan_shards(sizes: Sequence[int]) -> list[list[range]]:
 
 
 @contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
     """Turn what the operating system says about a full or closed disk into this project's errors."""
     try:
         yield
@@ -272,7 +272,7 @@ def _disk_errors(path: Path) -> Iterator[None]:
 
 def _write_synced(path: Path, content: bytes) -> None:
     tmp = path.with_name(path.name + TMP_SUFFIX)
-    with _disk_errors(path):
+    with disk_errors(path):
         with tmp.open("wb") as stream:
             stream.write(content)
             stream.flush()
