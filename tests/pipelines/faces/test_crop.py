@@ -32,7 +32,11 @@ def test_the_head_fits_with_room_for_hair():
 
 
 @given(
-    cx=st.floats(60, 1220), cy=st.floats(60, 660), size=st.floats(20, 500), drift=st.floats(0, 60), seed=st.integers(0, 9)
+    cx=st.floats(60, 1220),
+    cy=st.floats(60, 660),
+    size=st.floats(20, 500),
+    drift=st.floats(0, 60),
+    seed=st.integers(0, 9),
 )
 def test_a_face_is_never_cut(cx, cy, size, drift, seed):
     landmarks = face(cx, cy, size, drift=drift, seed=seed)

@@ -72,7 +72,7 @@ def test_one_who_is_hidden_is_missing_and_found_again(heads, networks):
     for i in range(14):
         tracker.step(stage_of(heads, [(40, 60) if not 4 <= i <= 7 else None, (600, 60)]))
     first, second = middles(tracker)
-    assert [m is None for m in first] == [4 <= i <= 7 for i in range(14)] or [m is None for m in first[4:8]] == [True] * 4
+    assert all(m is None for m in first[4:8]) and all(m is not None for m in first[:4])
     assert all(m is not None for m in first[11:]) and all(m is not None for m in second)
     landmarks, blendshapes, matrix, confidence, valid = stack(tracker.found[0])
     assert valid.sum() >= 8 and landmarks.shape == (14, 478, 3) and blendshapes.shape == (14, 52)
