@@ -25,9 +25,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
-from benchmarks.machine import describe_machine, table
 
 import rsat_data
+from benchmarks.machine import describe_machine, table
 from pipelines.assemble import ids
 from rsat_data.publish import CLIPS_FILE, ROWS_FILE, publish
 from schemas import TABLES, parquet_options

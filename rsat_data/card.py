@@ -122,12 +122,13 @@ def _body(info: DatasetInfo, summary: Mapping[str, Any]) -> str:
         "clip, so a conversation is two rows that share `clip_id` and `dyad_id`. "
         f"Format {summary['format_version']} of rsat-data.",
         "",
-        "| split | rows | clips | subjects | hours |",
+        "| split | rows | clips | subjects | h:mm:ss |",
         "|---|---|---|---|---|",
     ]
     for name, split in [*summary["splits"].items(), ("all", totals)]:
-        hours = split["seconds"] / 3600
-        lines.append(f"| {name} | {split['rows']} | {split['clips']} | {split['subjects']} | {hours:.2f} |")
+        minutes, seconds = divmod(round(split["seconds"]), 60)
+        length = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+        lines.append(f"| {name} | {split['rows']} | {split['clips']} | {split['subjects']} | {length} |")
     lines += [
         "",
         "No subject, family, source or pair of people is in two splits.",
