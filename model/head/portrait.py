@@ -7,7 +7,8 @@ from torch import Tensor
 
 from model.camera import Camera
 from model.head.load import HeadModel
-from model.raster import interpolate, rasterize
+from model.raster import rasterize
+from model.raster.shading import vertex_normals
 
 PAINT = {
     "skin": (0.80, 0.60, 0.50),
@@ -20,7 +21,8 @@ PAINT = {
     "eyes": (0.93, 0.92, 0.90),
     "teeth": (0.92, 0.90, 0.84),
     "tongue": (0.70, 0.35, 0.35),
-    "lashes": (0.12, 0.09, 0.08),
+    "lashes": (0.62, 0.45, 0.38),
+    "upper_lashes": (0.16, 0.11, 0.09),
 }
 """Linear-ish RGB of the vertex groups, painted in this order."""
 IRIS, PUPIL = (0.25, 0.16, 0.10), (0.02, 0.02, 0.02)
@@ -28,16 +30,6 @@ IRIS_RADIUS_M, PUPIL_RADIUS_M = 0.0059, 0.0022
 BACKGROUND = (0.55, 0.60, 0.66)
 LIGHT = (-0.35, -0.6, -1.0)
 """Direction towards the light, camera frame."""
-
-
-def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Unit normals (B, V, 3) pointing outwards, weighted by area, of vertices (B, V, 3) and faces (F, 3)."""
-    a, b, c = (vertices[:, faces[:, k]] for k in range(3))
-    face_normals = torch.linalg.cross(b - a, c - a)
-    normals = torch.zeros_like(vertices)
-    for k in range(3):
-        normals.index_add_(1, faces[:, k], face_normals)
-    return torch.nn.functional.normalize(normals, dim=-1)
 
 
 def painted(head: HeadModel) -> Tensor:
@@ -49,7 +41,9 @@ def painted(head: HeadModel) -> Tensor:
     return colours
 
 
-def portrait(head: HeadModel, vertices: Tensor, camera: Camera, oversample: int = 2, flat: Tensor | None = None) -> Tensor:
+def portrait(
+    head: HeadModel, vertices: Tensor, camera: Camera, oversample: int = 2, flat: Tensor | None = None
+) -> Tensor:
     """Render posed heads.
 
     Args:
@@ -66,36 +60,44 @@ def portrait(head: HeadModel, vertices: Tensor, camera: Camera, oversample: int 
     fine = Camera(camera.fx * n, camera.fy * n, camera.cx * n, camera.cy * n, camera.width * n, camera.height * n)
     batch = vertices.shape[0]
     fragments = rasterize(vertices, head.faces, fine)
+    covered = torch.nonzero(fragments.face_id.reshape(-1) >= 0).squeeze(1)
+    face = fragments.face_id.reshape(-1)[covered].long()
+    bary = fragments.bary.reshape(-1, 3)[covered]
+    item = torch.div(covered, fine.height * fine.width, rounding_mode="floor")
+    corner = head.faces[face]
+
+    def mixed(attribute: Tensor) -> Tensor:  # (V, C) -> (N, C)
+        return (attribute[corner] * bary[..., None]).sum(1)
+
+    normals = vertex_normals(vertices, head.faces).reshape(-1, 3)
+    normal = (normals[corner + (item * head.num_vertices)[:, None]] * bary[..., None]).sum(1)
     # Template positions tell where on the eyeball a pixel lies, whatever the pose: irises come out round.
-    place = head.v_template[None].expand(batch, -1, -1)
-    colour = (painted(head) if flat is None else flat)[None].expand(batch, -1, -1)
-    attributes = torch.cat([vertex_normals(vertices, head.faces), colour, place], dim=-1)
-    normal, albedo, rest = interpolate(fragments, head.faces, attributes).split(3, dim=-1)
-    seen = fragments.face_id >= 0
+    albedo = mixed(painted(head) if flat is None else flat)
     if flat is None:
-        albedo = _with_irises(head, fragments.face_id, albedo, rest)
+        _paint_irises(head, face, albedo, mixed(head.v_template))
     light = torch.nn.functional.normalize(torch.tensor(LIGHT, device=head.device), dim=0)
-    normal = torch.nn.functional.normalize(normal, dim=-1)
-    shade = 0.45 + 0.6 * (normal @ light).clamp(min=0)
-    image = torch.where(seen[..., None], albedo * shade[..., None], torch.tensor(BACKGROUND, device=head.device))
+    shade = 0.45 + 0.6 * (torch.nn.functional.normalize(normal, dim=-1) @ light).clamp(min=0)
+    image = torch.tensor(BACKGROUND, device=head.device).repeat(batch * fine.height * fine.width, 1)
+    image[covered] = albedo * shade[:, None]
     image = image.reshape(batch, camera.height, n, camera.width, n, 3).mean((2, 4))
     return (image.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def _with_irises(head: HeadModel, face_id: Tensor, albedo: Tensor, rest: Tensor) -> Tensor:
-    """Paint a round iris and pupil on the pixels that show an eyeball."""
-    albedo = albedo.clone()
+def _paint_irises(head: HeadModel, face: Tensor, albedo: Tensor, rest: Tensor) -> None:
+    """Paint a round iris and pupil, in place, on the samples (N, 3) that show an eyeball.
+
+    ``face`` (N,) says which face a sample shows, ``rest`` (N, 3) where on the template it lies.
+    """
     for side, joint in (("left", 3), ("right", 4)):
         if f"{side}_iris" not in head.groups:
             continue
         on_ball = torch.zeros(head.num_vertices, dtype=torch.bool, device=head.device)
         on_ball[head.groups[f"{side}_eye"]] = True
-        eye_face = torch.cat([on_ball[head.faces].all(1), torch.zeros(1, dtype=torch.bool, device=head.device)])
+        here = torch.nonzero(on_ball[head.faces].all(1)[face]).squeeze(1)
         centre = head.J_template[joint]
         axis = torch.nn.functional.normalize(head.v_template[head.groups[f"{side}_iris"]].mean(0) - centre, dim=0)
-        offset = rest - centre
-        off_axis = torch.linalg.norm(offset - (offset @ axis)[..., None] * axis, dim=-1)
-        here = eye_face[face_id.long()] & ((offset @ axis) > 0)
+        offset = rest[here] - centre
+        along = offset @ axis
+        off_axis = torch.linalg.norm(offset - along[:, None] * axis, dim=-1)
         for radius, paint in ((IRIS_RADIUS_M, IRIS), (PUPIL_RADIUS_M, PUPIL)):
-            albedo[here & (off_axis < radius)] = torch.tensor(paint, device=head.device)
-    return albedo
+            albedo[here[(along > 0) & (off_axis < radius)]] = torch.tensor(paint, device=head.device)
