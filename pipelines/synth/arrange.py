@@ -132,9 +132,7 @@ def _backchannels(
     return result
 
 
-def _place(
-    person: str, start: float, utterance: Utterance, seconds: float, kind: TurnKind
-) -> tuple[Turn, Utterance]:
+def _place(person: str, start: float, utterance: Utterance, seconds: float, kind: TurnKind) -> tuple[Turn, Utterance]:
     """Put an utterance at a start (moved to the sample grid) and cut it at the clip's end."""
     first = round(start * SAMPLE_RATE)
     keep = min(len(utterance.audio), round(seconds * SAMPLE_RATE) - first)

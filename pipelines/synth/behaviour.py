@@ -40,9 +40,7 @@ def behave(dialogue: Dialogue, mouths: dict[str, Mouth], rates: dict[str, Rates]
     return {p: _person(dialogue, p, mouths[p], rates[p], smiles[p], seed) for p in PERSONS}
 
 
-def _person(
-    dialogue: Dialogue, person: str, mouth: Mouth, rates: Rates, smiles: list[Event], seed: int
-) -> Motion:
+def _person(dialogue: Dialogue, person: str, mouth: Mouth, rates: Rates, smiles: list[Event], seed: int) -> Motion:
     num_frames = dialogue.num_frames
     speaking = dialogue.speaking(person)
     listening = dialogue.speaking(partner_of(person)) & ~speaking
@@ -161,9 +159,7 @@ def _smiles(dialogue: Dialogue, rates: dict[str, Rates], seed: int) -> dict[str,
     return result
 
 
-def _gaze(
-    person: str, speaking: np.ndarray, rates: Rates, rng: np.random.Generator
-) -> tuple[np.ndarray, list[Event]]:
+def _gaze(person: str, speaking: np.ndarray, rates: Rates, rng: np.random.Generator) -> tuple[np.ndarray, list[Event]]:
     """(T, 2) radians towards the partner's side and down, and the looks away as events."""
     num_frames = len(speaking)
     target = np.zeros((num_frames, 2))

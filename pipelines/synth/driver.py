@@ -31,7 +31,7 @@ class SpeechConfig:
     """Which speech drives the clips."""
 
     source: SourceName = "auto"
-    """recording: the packaged conversation; spoken: espeak-ng; auto: both in turn, or the recording alone without it."""
+    """recording: the packaged conversation; spoken: espeak-ng; auto: both in turn where espeak-ng is there."""
     files: tuple[Path, ...] = ()
     """The user's own recording instead: one mixture, or one file a person."""
     offline: bool = False

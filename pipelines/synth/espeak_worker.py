@@ -101,7 +101,9 @@ def main() -> int:
         header = {
             "rate": rate,
             "samples": len(audio) // 2,
-            "phonemes": [[name.decode(errors="replace"), at] for kind, at, _, _, name in events if kind == EVENT_PHONEME],
+            "phonemes": [
+                [name.decode(errors="replace"), at] for kind, at, _, _, name in events if kind == EVENT_PHONEME
+            ],
             # Text positions count characters from 1.
             "words": [[text[p - 1 : p - 1 + n], at] for kind, at, p, n, _ in events if kind == EVENT_WORD],
         }

@@ -40,6 +40,8 @@ MIN_PAUSE_S = 0.3
 """Quiet shorter than this does not end an utterance."""
 MIN_UTTERANCE_S = 0.2
 """Shorter sounds are not speech."""
+BACKCHANNEL_S = 0.7
+"""Utterances of a recording up to this long serve as back-channels."""
 MAX_UTTERANCE_S = 6.0
 """Longer stretches without a pause are cut where they are quietest."""
 _ACTIVE_BELOW_PEAK_DB = 32.0
@@ -52,6 +54,16 @@ class SpeechSource(Protocol):
 
     def dialogue(self, num_frames: int, rates: dict[str, Rates], seed: int, clip: int) -> Dialogue:
         """The speech of clip number ``clip``: T = ``num_frames`` frames."""
+
+
+def floor(rates: dict[str, Rates], rng: np.random.Generator) -> Iterator[str]:
+    """Who holds the floor, utterance by utterance: goes on by ``Rates.hold_probability``, at most twice in a row."""
+    person, last = PERSONS[int(rng.integers(2))], ""
+    while True:
+        yield person
+        keeps = rng.random() < rates[person].hold_probability and person != last
+        last = person
+        person = person if keeps else partner_of(person)
 
 
 # A recording with known speakers ------------------------------------------------------------------------------------
@@ -68,21 +80,26 @@ class RecordingVoices:
     language: str | None = None
 
     def conversation(self, rates: dict[str, Rates], rng: np.random.Generator) -> Iterator[tuple[str, Utterance]]:
-        """Every utterance of a speaker once, in shuffled order, before one comes again."""
-        person = PERSONS[int(rng.integers(2))]
+        """Every longer utterance of a speaker once, in shuffled order, before one comes again."""
+        pools = {p: [u for u in us if u.seconds > BACKCHANNEL_S] or list(us) for p, us in self.utterances.items()}
         queues: dict[str, list[Utterance]] = {p: [] for p in PERSONS}
-        while True:
+        for person in floor(rates, rng):
             if not queues[person]:
-                pool = self.utterances[person]
-                queues[person] = [pool[int(i)] for i in rng.permutation(len(pool))]
+                queues[person] = [pools[person][int(i)] for i in rng.permutation(len(pools[person]))]
             yield person, queues[person].pop()
-            if rng.random() >= rates[person].hold_probability:
-                person = partner_of(person)
 
     def backchannel(self, person: str, rng: np.random.Generator) -> Utterance | None:
-        """The speaker's shortest utterances, at most 0.7 s long."""
-        short = [u for u in self.utterances[person] if u.seconds <= 0.7]
+        """One of the speaker's shortest utterances."""
+        short = [u for u in self.utterances[person] if u.seconds <= BACKCHANNEL_S]
         return short[int(rng.integers(len(short)))] if short else None
+
+
+@dataclass(frozen=True, eq=False)
+class Speaker:
+    """One speaker of a recording; compared by identity."""
+
+    utterances: tuple[Utterance, ...]
+    """All that is said, cut at pauses."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +108,8 @@ class RecordingSource:
 
     name: str
     """For the truth file."""
-    utterances: tuple[tuple[Utterance, ...], tuple[Utterance, ...]]
-    """The two speakers' utterances."""
+    speakers: tuple[Speaker, Speaker]
+    """Who is heard."""
 
     def dialogue(self, num_frames: int, rates: dict[str, Rates], seed: int, clip: int) -> Dialogue:
         """Which speaker is A, and how fast each one's tape runs, is drawn for every clip."""
@@ -102,7 +119,7 @@ class RecordingSource:
         for index, person in enumerate(PERSONS):
             speaker = (first + index) % 2
             speed = _SPEEDS[int(rng.integers(len(_SPEEDS)))]
-            pools[person] = tuple(_at_speed(u, speed) for u in self.utterances[speaker])
+            pools[person] = _at_speed(self.speakers[speaker], speed)
             names[person] = f"{self.name}#{speaker + 1},speed={speed}"
         voices = RecordingVoices(pools, f"recording:{self.name}", names)
         return arrange(voices, num_frames, rates, rng)
@@ -125,15 +142,15 @@ def recording_source(wav: Path, rttm: Path, name: str) -> RecordingSource:
         for start, end in spans:
             row[round(start / step) : round(end / step)] = True
     alone = grid & ~grid[::-1]
-    pools = []
+    speakers_found = []
     for index in range(2):
         found = []
         for start, end in _runs(alone[index]):
             found += split_at_pauses(audio[round(start * step * SAMPLE_RATE) : round(end * step * SAMPLE_RATE)])
         if not found:
             raise UsageError(f"{wav}: no speech of speaker {index + 1} alone was found.", path=wav)
-        pools.append(tuple(Utterance(part) for part in found))
-    return RecordingSource(name, (pools[0], pools[1]))
+        speakers_found.append(Speaker(tuple(Utterance(part) for part in found)))
+    return RecordingSource(name, (speakers_found[0], speakers_found[1]))
 
 
 def packaged_source(offline: bool = False) -> RecordingSource:
@@ -192,13 +209,12 @@ class SpokenVoices:
 
     def conversation(self, rates: dict[str, Rates], rng: np.random.Generator) -> Iterator[tuple[str, Utterance]]:
         """Exchanges in shuffled order. Who holds the floor answers the own question or opens the next subject."""
-        person = PERSONS[int(rng.integers(2))]
+        holder = floor(rates, rng)
         while True:
             for index in rng.permutation(len(EXCHANGES)):
                 for line in EXCHANGES[int(index)]:
+                    person = next(holder)
                     yield person, voice_bank(self.voices[person])[line]
-                    if rng.random() >= rates[person].hold_probability:
-                        person = partner_of(person)
 
     def backchannel(self, person: str, rng: np.random.Generator) -> Utterance | None:
         """One of the script's listener sounds."""
@@ -437,10 +453,12 @@ def _merged(spans: list[tuple[float, float]], gap: float = MIN_PAUSE_S) -> list[
     return result
 
 
-def _at_speed(utterance: Utterance, speed: float) -> Utterance:
+@lru_cache(maxsize=16)
+def _at_speed(speaker: Speaker, speed: float) -> tuple[Utterance, ...]:
+    """A speaker's utterances from a tape that runs ``speed`` times as fast; kept, as every clip asks for one of few."""
     if speed == 1.0:
-        return utterance
-    return Utterance(_resampled(utterance.audio, 100, round(100 * speed)))
+        return speaker.utterances
+    return tuple(Utterance(_resampled(u.audio, 100, round(100 * speed))) for u in speaker.utterances)
 
 
 def _resampled(audio: np.ndarray, up: int, down: int) -> np.ndarray:

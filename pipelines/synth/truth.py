@@ -164,7 +164,8 @@ def read_truth(folder: Path, name: str) -> Truth:
         raw = json.loads(json_path.read_text(encoding="utf-8"))
         if raw.get("format") != FORMAT:
             raise ValueError(f"format is {raw.get('format')!r}, not {FORMAT!r}")
-        with np.load(npz_path, allow_pickle=False) as archive:
+        # Opened here: np.load leaves a file open that turns out not to be an archive.
+        with npz_path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
         return _parsed(raw, arrays)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:

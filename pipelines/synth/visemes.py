@@ -22,7 +22,7 @@ JAW_RAD = 0.20
 """Jaw rotation of the most open vowel, radians."""
 RATE = 100
 """Steps a second on which targets are blended, before they are sampled at the frames."""
-_FALL_S = 0.04
+_FALL_S = 0.03
 """Time constant of the dominance of a sound, seconds."""
 _SILENCE_FALL_S = 0.08
 _SMOOTH_S = 0.012
@@ -59,7 +59,7 @@ VISEMES: dict[str, tuple[np.ndarray, np.ndarray]] = {
     "o": _viseme(jaw=0.60, funnel=0.55, round=0.35, lower=0.10),
     "u": _viseme(jaw=0.22, round=0.85, funnel=0.25),
     "er": _viseme(jaw=0.30, funnel=0.40, round=0.25, lower=0.15),
-    "m": _viseme(_WEAK | {"jaw": 1.5, "close": 4.0, "lower": 3.0, "upper": 3.0, "funnel": 1.5}, jaw=0.03, close=0.9),
+    "m": _viseme(_WEAK | {"jaw": 1.2, "close": 4.0, "lower": 3.0, "upper": 3.0, "funnel": 1.5}, jaw=0.03, close=0.9),
     "f": _viseme(_WEAK | {"jaw": 1.5, "tuck": 4.0, "upper": 2.0, "lower": 2.0, "close": 2.0}, jaw=0.10, tuck=0.8,
                  upper=0.25),
     "th": _viseme(_WEAK | {"jaw": 1.0, "close": 2.0}, jaw=0.22, lower=0.30, upper=0.10),
@@ -167,7 +167,7 @@ def from_audio(audio: np.ndarray, speaking: np.ndarray) -> np.ndarray:
     hop = SAMPLE_RATE // RATE
     window = 512
     padded = np.pad(audio.astype(np.float64), (window // 2, window))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[:: hop][:steps]
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][:steps]
     power = np.abs(np.fft.rfft(frames * np.hanning(window), axis=1)) ** 2
     hertz = np.fft.rfftfreq(window, 1 / SAMPLE_RATE)
 

@@ -33,13 +33,27 @@ Beside each <name>.mp4 lie <name>.yaml (what build reads about it) and the truth
 @click.option("--rows", type=int, help="With --as-dataset, instead of --clips: how many rows (two a clip).")
 @click.option("--seconds", type=float, default=10.0, show_default=True, help="Length of a clip.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides everything that is drawn.")
-@click.option("--speech", type=click.Path(path_type=Path), multiple=True,
-              help="Your own recording: once for a mixture, twice for one file a person.")
-@click.option("--source", type=click.Choice(["auto", "recording", "spoken"]), default="auto", show_default=True,
-              help="Speech otherwise: the packaged recording, text spoken by espeak-ng, or both in turn if it is there.")
+@click.option(
+    "--speech",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Your own recording: once for a mixture, twice for one file a person.",
+)
+@click.option(
+    "--source",
+    type=click.Choice(["auto", "recording", "spoken"]),
+    default="auto",
+    show_default=True,
+    help="Speech otherwise: the packaged recording, text spoken by espeak-ng, or (auto) both in turn.",
+)
 @click.option("--size", default="1280x720", show_default=True, metavar="WxH", help="Frame, pixels.")
-@click.option("--effect-scale", type=float, default=1.0, show_default=True,
-              help="How much the relation changes behaviour: 0 not at all, 1 as documented.")
+@click.option(
+    "--effect-scale",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="How much the relation changes behaviour: 0 not at all, 1 as documented.",
+)
 @click.option("--clips-per-dyad", type=int, default=1, show_default=True, help="Clips that show the same two people.")
 @click.option("--per-person-audio", is_flag=True, help="Also write each person's audio, for build to use.")
 @click.option("--as-dataset", is_flag=True, help="Write a dataset straight from the truth, without pictures.")
