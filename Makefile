@@ -31,27 +31,28 @@ help:
 
 # torch goes first and by its exact version: where a CPU build of it is at hand (pip's find-links, an index of CPU
 # builds), pip takes that one; a range would take the newest build with its gigabytes of CUDA libraries.
+# -qq: pip's errors are shown, its warnings about every index that lacks a package are not.
 $(READY): pyproject.toml constraints-light.txt
 	@echo "== setting up $(VENV) (about two minutes)"
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
-	rm -rf $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	@rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet -c constraints-light.txt torch
-	$(VENV)/bin/pip install --quiet -c constraints-light.txt -e '.[dev,annotate,gpu,cluster]'
-	touch $@
+	$(VENV)/bin/pip install -qq -c constraints-light.txt torch
+	$(VENV)/bin/pip install -qq -c constraints-light.txt -e '.[dev,annotate,gpu,cluster]'
+	@touch $@
 
 $(READY_FULL): pyproject.toml constraints-full.txt
 	@echo "== setting up $(VENV_FULL) (about five minutes, 10 GB)"
-	rm -rf $(VENV_FULL)
+	@rm -rf $(VENV_FULL)
 	$(PYTHON) -m venv $(VENV_FULL)
-	$(VENV_FULL)/bin/pip install --quiet -c constraints-full.txt -e '.[all]'
-	touch $@
+	$(VENV_FULL)/bin/pip install -qq -c constraints-full.txt -e '.[all]'
+	@touch $@
 
 demo: $(READY)
 	@echo "== model files"
 	$(VENV)/bin/rsat-data models fetch
 	@echo "== synthetic conversations"
-	rm -rf $(DEMO)
+	@rm -rf $(DEMO)
 	$(VENV)/bin/rsat-data synth --out $(DEMO)/videos --clips 2 --seconds 6 --seed 1
 	@echo "== building the dataset"
 	$(VENV)/bin/rsat-data build --videos $(DEMO)/videos --out $(DEMO)/dataset
