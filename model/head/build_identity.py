@@ -104,7 +104,7 @@ def displacements(
 
 
 def align(shapes: np.ndarray, reference: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Rigidly move every shape (N, K, 3) onto ``reference`` (K, 3); ``weight`` (K,) says which points count (Kabsch)."""
+    """Rigidly move every shape (N, K, 3) onto ``reference`` (K, 3), minding ``weight`` (K,) (Kabsch's algorithm)."""
     weight = (weight / weight.sum())[:, None]
     target = reference - (weight * reference).sum(0)
     aligned = np.empty_like(shapes)

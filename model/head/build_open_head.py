@@ -66,9 +66,7 @@ def cut(source: Source) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     # Split each quad along its shorter diagonal: mirror images get mirrored triangles, and slivers are avoided.
     first = np.linalg.norm(vertices[quad[:, 0]] - vertices[quad[:, 2]], axis=1)
     second = np.linalg.norm(vertices[quad[:, 1]] - vertices[quad[:, 3]], axis=1)
-    corners = np.where(
-        (first <= second + 1e-9)[:, None, None], [[0, 1, 2], [0, 2, 3]], [[0, 1, 3], [1, 2, 3]]
-    )
+    corners = np.where((first <= second + 1e-9)[:, None, None], [[0, 1, 2], [0, 2, 3]], [[0, 1, 3], [1, 2, 3]])
     faces = np.take_along_axis(quad[:, None, :], corners, axis=2).reshape(-1, 3)
     uv_faces = np.take_along_axis(uv_quad[:, None, :], corners, axis=2).reshape(-1, 3)
     ids, faces_local = np.unique(faces, return_inverse=True)
@@ -193,9 +191,7 @@ def split_actions(
         posedirs.append(dirs)
         angles.update({name: angle for (name, _), angle in zip(actions, found, strict=True)})
     expressions = {
-        name: symmetric_action(source, name)[ids]
-        for name in source.facial_action_names()
-        if name not in posed_names
+        name: symmetric_action(source, name)[ids] for name in source.facial_action_names() if name not in posed_names
     }
     tangents = jaw_tangents(template, joints[2], weights[:, 2], posedirs[0])
     for name in PROJECTED:

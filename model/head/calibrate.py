@@ -12,6 +12,7 @@ with the eye joints; all others are cast on the skin.
 from __future__ import annotations
 
 import argparse
+import atexit
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,7 @@ def face_landmarker(path: Path) -> Detector:
         num_faces=1,
     )
     landmarker = vision.FaceLandmarker.create_from_options(options)
+    atexit.register(landmarker.close)  # its own destructor runs too late, when the interpreter is half gone
 
     def detect(image: np.ndarray) -> np.ndarray | None:
         found = landmarker.detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image)).face_landmarks
@@ -132,7 +134,9 @@ def calibrate(head: HeadModel, detect: Detector, config: CalibrationConfig | Non
     camera = camera_of(config)
     skin_faces = torch.nonzero(~_faces_touching(head, NOT_SKIN)).squeeze(1)
     eye_faces = torch.nonzero(_faces_touching(head, ("eyes",))).squeeze(1)
-    points, trust, made = [], [], 0
+    points: list[Tensor] = []
+    trust: list[Tensor] = []
+    made = 0
     for vertices in portraits(head, config):
         made += 1
         pixels = detect(portrait(head, vertices, camera, oversample=1)[0].numpy())

@@ -59,7 +59,9 @@ def read_head_file(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str], s
             metadata = handle.metadata() or {}
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
     except FileNotFoundError as error:
-        raise ModelFileError(f"No head model at {path}", hint="Check the path, or use the name 'open'.", path=path) from error
+        raise ModelFileError(
+            f"No head model at {path}", hint="Check the path, or use the name 'open'.", path=path
+        ) from error
     except (OSError, SafetensorError) as error:
         raise ModelFileError(
             f"{path} is not a readable safetensors file ({error})", hint="Fetch or build it again.", path=path

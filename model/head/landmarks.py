@@ -25,6 +25,7 @@ class LandmarkEmbedding:
     """(478,) float32, root mean square distance over the calibration's views and identities, metres."""
 
     def to(self, device: torch.device | str) -> LandmarkEmbedding:
+        """The same embedding on another device."""
         return LandmarkEmbedding(
             self.face_index.to(device), self.bary.to(device), self.weight.to(device), self.spread.to(device)
         )

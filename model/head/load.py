@@ -76,18 +76,22 @@ class HeadModel:
 
     @property
     def num_vertices(self) -> int:
+        """V."""
         return self.v_template.shape[0]
 
     @property
     def num_shape(self) -> int:
+        """S."""
         return self.shapedirs.shape[-1]
 
     @property
     def num_expression(self) -> int:
+        """E."""
         return self.exprdirs.shape[-1]
 
     @property
     def device(self) -> torch.device:
+        """Where the tensors lie."""
         return self.v_template.device
 
     @cached_property
@@ -123,7 +127,7 @@ class HeadModel:
         return {"shape": self.v_template.new_zeros(self.num_shape), **codes}
 
     def shaped(self, shape: Tensor) -> tuple[Tensor, Tensor]:
-        """Vertices (B, V, 3) and joints (B, J, 3) of identities at rest; ``shape`` is (S,) or (B, S), B = 1 for (S,)."""
+        """Vertices (B, V, 3) and joints (B, J, 3) of identities at rest; ``shape`` is (S,), then B = 1, or (B, S)."""
         codes = shape[None] if shape.dim() == 1 else shape
         vertices = self.v_template + (codes @ self._flat_dirs[1]).unflatten(-1, (-1, 3))
         joints = self.J_template + torch.einsum("bs,jcs->bjc", codes, self.J_shapedirs)
@@ -155,7 +159,9 @@ class HeadModel:
             Vertices (B, V, 3) and joints (B, J, 3), metres.
         """
         given = (expression, jaw, neck, eyes, rotation, translation)
-        sizes = {code.shape[0] for code in given if code is not None} | ({shape.shape[0]} if shape.dim() == 2 else set())
+        sizes = {code.shape[0] for code in given if code is not None}
+        if shape.dim() == 2:
+            sizes.add(shape.shape[0])
         batch = max(sizes, default=1)
         if sizes - {1, batch}:
             raise ValueError(f"Codes have different batch sizes: {sorted(sizes)}")
@@ -181,7 +187,7 @@ class HeadModel:
         return self._embedding().points(vertices, self.faces)
 
     def landmark_vertices(self) -> Tensor:
-        """Sorted ids (K,) of the vertices that the landmarks need: ``head.subset(head.landmark_vertices())`` fits fast."""
+        """Sorted ids (K,) of the vertices that the landmarks need, for :meth:`subset`."""
         return torch.unique(self.faces[self._embedding().face_index])
 
     def _embedding(self) -> LandmarkEmbedding:
