@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -12,35 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.speech.decoding import SAMPLE_RATE, Piece, Span, decode_soundly, most_tokens
 from pipelines.speech.words import Transcript, Word
 from rsat_data.errors import ModelFileError
 from rsat_data.optional import require
 
 if TYPE_CHECKING:
     from pipelines.speech.config import SpeechConfig
-
-SAMPLE_RATE = 16000
-#: Text that zlib shrinks by more than this repeats itself: the decoder fell into a loop (Radford et al., 2022).
-MAX_COMPRESSION = 2.4
-#: Tried in order until the text does not loop. Whisper's own remedy is to sample at a higher temperature, whose result
-#: is different every time; these are not.
-DECODINGS: tuple[dict[str, Any], ...] = (
-    {},
-    {"no_repeat_ngram_size": 5},
-    {"repetition_penalty": 1.1},
-    {"repetition_penalty": 1.2, "no_repeat_ngram_size": 3},
-)
-
-
-def compression(text: str) -> float:
-    """Length of a text over the length of its zlib compression, in bytes; 0 for no text."""
-    raw = text.strip().encode("utf-8")
-    return len(raw) / len(zlib.compress(raw)) if raw else 0.0
-
-
-def most_tokens(seconds: float) -> int:
-    """Tokens that so much speech can hold at most (fast talkers need about 6 a second); bounds a decoder in a loop."""
-    return min(220, 24 + round(10 * seconds))
 
 
 def forbid_network() -> None:
@@ -125,37 +102,32 @@ def transcribe(
     language = (
         config.language if config.language and model.model.is_multilingual else detect_language(model, audio, chunks)
     )
-    words: list[Word] = []
-    for start, end in chunks:
-        part = audio[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
-        tries = []
-        for options in DECODINGS:
-            tries.append(_decode(model, part, language, config.beam_size, options))
-            if compression(_text(tries[-1])) <= MAX_COMPRESSION:
-                break
-        best = min(tries, key=lambda found: max(compression(_text(found)), MAX_COMPRESSION))
-        words += [Word(word.word, start + word.start, start + word.end, word.score) for word in best]
+
+    def decode(spans: Sequence[Span], options: Mapping[str, Any]) -> list[Piece]:
+        return [_decode(model, audio, span, language, config.beam_size, options) for span in spans]
+
+    words = [word for piece in decode_soundly(decode, audio, chunks) for word in piece.words or ()]
     return Transcript(language=language, words=tuple(words), timing="cross-attention" if words else "none")
 
 
-def _decode(model: Any, part: np.ndarray, language: str, beam_size: int, options: Mapping[str, Any]) -> list[Word]:
+def _decode(
+    model: Any, audio: np.ndarray, span: Span, language: str, beam_size: int, options: Mapping[str, Any]
+) -> Piece:
+    start, end = span
     segments, _ = model.transcribe(
-        part,
+        audio[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)],
         language=language,
         beam_size=beam_size,
         temperature=0.0,
         condition_on_previous_text=False,
         word_timestamps=True,
         vad_filter=False,
-        max_new_tokens=most_tokens(len(part) / SAMPLE_RATE),
+        max_new_tokens=most_tokens(end - start),
         **options,
     )
-    return [
-        Word(word.word.strip(), float(word.start), float(word.end), float(word.probability))
+    words = tuple(
+        Word(word.word.strip(), start + float(word.start), start + float(word.end), float(word.probability))
         for segment in segments
         for word in segment.words or ()
-    ]
-
-
-def _text(words: Sequence[Word]) -> str:
-    return " ".join(word.word for word in words)
+    )
+    return Piece(span=span, text=" ".join(word.word for word in words), words=words)

@@ -12,23 +12,15 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.speech.asr_faster_whisper import (
-    DECODINGS,
-    MAX_COMPRESSION,
-    SAMPLE_RATE,
-    compression,
-    detect_language,
-    forbid_network,
-    most_tokens,
-    open_whisper,
-)
+from pipelines.speech.asr_faster_whisper import detect_language, forbid_network, open_whisper
+from pipelines.speech.decoding import SAMPLE_RATE, Piece, Span, decode_soundly, most_tokens
 from pipelines.speech.words import Transcript, Word
 from rsat_data.errors import ModelFileError
 from rsat_data.optional import require
@@ -65,7 +57,7 @@ def _given_chunks(chunks: Sequence[tuple[float, float]]) -> Any:
     """A voice activity model for whisperx that answers with spans found before."""
     vad = require("whisperx.vads.vad", needed_for="the whisperx speech backend").Vad
 
-    class GivenChunks(vad):  # type: ignore[misc]
+    class GivenChunks(vad):  # type: ignore[misc, valid-type]
         """whisperx asks for speech; the answer is already known."""
 
         def __call__(self, audio: Any, **kwargs: Any) -> list[dict[str, Any]]:
@@ -101,34 +93,29 @@ def transcribe(
         config.language if config.language and model.model.is_multilingual else detect_language(model, audio, chunks)
     )
     model.max_length = 8 + most_tokens(max(end - start for start, end in chunks))  # all that its batches go by
-    tries = []
-    for options in DECODINGS:
+    tokenizer: Any = None
+
+    def decode(spans: Sequence[Span], options: Mapping[str, Any]) -> list[Piece]:
+        nonlocal tokenizer
         with _quiet():
             pipeline = package.load_model(
                 "given",
                 device,
                 model=model,
-                vad_model=_given_chunks(chunks),
+                vad_model=_given_chunks(spans),
                 language=language,
-                asr_options={
-                    "beam_size": config.beam_size,
-                    "temperatures": [0.0],
-                    **options,
-                },
+                asr_options={"beam_size": config.beam_size, "temperatures": [0.0], **options},
             )
-            tries.append(pipeline.transcribe(audio, batch_size=_BATCH, language=language)["segments"])
-        if max((compression(segment["text"]) for segment in tries[-1]), default=0.0) <= MAX_COMPRESSION:
-            break
-    # Chunk by chunk the first text that does not loop, else the one that loops least.
-    segments = [
-        min(found, key=lambda segment: max(compression(segment["text"]), MAX_COMPRESSION))
-        for found in zip(*tries, strict=True)
-    ]
-    segments = [segment for segment in segments if segment["text"].strip()]
+            found = pipeline.transcribe(audio, batch_size=_BATCH, language=language)["segments"]
+        tokenizer = pipeline.tokenizer
+        return [Piece(span, piece["text"].strip()) for span, piece in zip(spans, found, strict=True)]
+
+    pieces = [piece for piece in decode_soundly(decode, audio, chunks) if piece.text]
+    segments = [{"start": piece.span[0], "end": piece.span[1], "text": piece.text} for piece in pieces]
     aligned = _forced_alignment(segments, audio, language, config, device)
     if aligned is not None:
         return Transcript(language=language, words=tuple(aligned), timing="forced alignment")
-    words = [word for segment in segments for word in _attention_words(model, pipeline.tokenizer, audio, segment)]
+    words = [word for segment in segments for word in _attention_words(model, tokenizer, audio, segment)]
     return Transcript(language=language, words=tuple(words), timing="cross-attention" if words else "none")
 
 

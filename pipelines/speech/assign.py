@@ -16,11 +16,11 @@ import numpy as np
 #: Posteriors are kept this far from 0 and 1: the network is surer than it should be.
 _EDGE = 0.03
 #: Somebody out of sight is this unlikely to be the one who talks (log).
-_HIDDEN_PRIOR = -1.0
+_HIDDEN_PRIOR = -0.7
 #: Both at once is this unlikely beyond what the overlap evidence says (log).
-_BOTH_PRIOR = -0.4
+_BOTH_PRIOR = -1.0
 #: Weight of whose voice it is, where the match of voices and faces is certain.
-_VOICE_WEIGHT = 0.8
+_VOICE_WEIGHT = 0.5
 #: Cost of changing state between two frames of 40 ms (log).
 _SWITCH = -3.0
 #: Neighbouring frames repeat the same evidence: each counts this much.
@@ -77,7 +77,7 @@ def _confidence(voices: np.ndarray, lips: np.ndarray, num_voices: int, num_faces
     norm = float(np.sqrt(np.square(voice).sum() * np.square(lip).sum()))
     seconds = float(np.abs(voice).sum()) / 25.0
     cosine = float((voice * lip).sum()) / norm if norm > 1e-9 else 0.0
-    return float(min(1.0, abs(cosine) / 0.5) * min(1.0, seconds / 1.0))
+    return float(min(1.0, abs(cosine) / 0.8) * min(1.0, seconds / 1.0))
 
 
 @dataclass(frozen=True)

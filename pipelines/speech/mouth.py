@@ -12,7 +12,7 @@ MOUTH_CORNERS = (61, 291)
 EYE_CORNERS = (33, 263)
 #: Movement per frame, in distances of the outer eye corners, at which a mouth is as likely to talk as not, as log10.
 #: Seen on real footage at 25 frames a second: closed mouths of listeners -3.9 to -2.6, talking ones -2.0 to -1.2.
-TALKING_LOG10 = -2.25
+TALKING_LOG10 = -2.2
 #: Slope of the log-odds per decade of movement.
 TALKING_SLOPE = 4.0
 #: Lips alone never say more than this (log-odds): people chew, smile, lick their lips, and mumble.
@@ -26,7 +26,7 @@ class Mouth:
     opening: np.ndarray
     """(T,) float64: distance of the inner lips, in distances of the outer eye corners. NaN where unseen."""
     movement: np.ndarray
-    """(T,) float64: RMS change of opening and width per frame over about half a second, same unit; NaN where unseen."""
+    """(T,) float64: RMS change of opening and width per frame over a third of a second, same unit; NaN where unseen."""
     log_odds: np.ndarray
     """(T,) float64: log-odds that the mouth talks, from its movement alone; 0 where the face is not seen."""
 
@@ -67,7 +67,7 @@ def measure_mouth(landmarks: np.ndarray, valid: np.ndarray) -> Mouth:
     both = np.stack([np.append(change, np.nan), np.insert(change, 0, np.nan)])
     known = np.isfinite(both)
     mean = np.where(known, both, 0.0).sum(0) / np.maximum(known.sum(0), 1)
-    movement = np.sqrt(smooth(np.where(known.any(0), mean, np.nan), sigma=5.0))
+    movement = np.sqrt(smooth(np.where(known.any(0), mean, np.nan), sigma=3.5))
     odds = TALKING_SLOPE * (np.log10(np.maximum(movement, 1e-6)) - TALKING_LOG10)
     log_odds = np.where(np.isfinite(odds) & seen, np.clip(odds, -MAX_LOG_ODDS, MAX_LOG_ODDS), 0.0)
     return Mouth(opening=opening, movement=np.where(seen, movement, np.nan), log_odds=log_odds)

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.speech import asr_faster_whisper
-from pipelines.speech.asr_faster_whisper import compression, load_whisper, most_tokens, transcribe
+from pipelines.speech.asr_faster_whisper import load_whisper, transcribe
 from pipelines.speech.backends import MAX_CHUNK_S, speech_chunks
 from pipelines.speech.config import SpeechConfig
 from rsat_data.optional import is_installed
@@ -29,31 +28,6 @@ def test_chunks_hold_all_speech_and_fit_the_model(levels: list[tuple[float, int]
         covered[round(start * 25) : round(end * 25)] = True
     assert covered[voice >= 0.4].all()
     assert all(after[0] >= before[1] for before, after in zip(chunks, chunks[1:], strict=False))
-
-
-def test_loops_are_recognised() -> None:
-    assert compression("No, I didn't. " * 20) > 2.4
-    assert compression("Are you going to let me speak my piece? If you're talking to me now, go ahead.") < 1.5
-    assert compression("") == 0.0
-    assert most_tokens(3.0) < most_tokens(10.0) < most_tokens(60.0) == 220
-
-
-def test_a_looping_decoder_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The retry logic alone: the decoder is replaced, because no recording loops on every machine."""
-    from pipelines.speech.words import Word
-
-    asked = []
-
-    def decode(model: object, part: object, language: str, beam_size: int, options: dict) -> list[Word]:
-        asked.append(options)
-        said = "no I didn't " * 40 if len(asked) < 3 else "that is quite enough of it"
-        return [Word(word, 0.1 * k, 0.1 * k + 0.1, 0.9) for k, word in enumerate(said.split())]
-
-    monkeypatch.setattr(asr_faster_whisper, "_decode", decode)
-    model = type("M", (), {"model": type("E", (), {"is_multilingual": True})})
-    found = transcribe(model, np.zeros(16000 * 5, np.float32), [(0.0, 5.0)], CONFIG)
-    assert asked == list(asr_faster_whisper.DECODINGS[:3])
-    assert [word.word for word in found.words] == ["that", "is", "quite", "enough", "of", "it"]
 
 
 def test_nothing_to_transcribe(whisper_folder: Path) -> None:
