@@ -66,9 +66,20 @@ def _draw_band(vertices, faces, fx, fy, cx, cy, near, degenerate, row0, row1, fa
     for y in range(row0, row1):
         for x in range(width):
             face_id[y, x] = -1
+    screen = np.empty((vertices.shape[0], 2))
+    for v in range(vertices.shape[0]):
+        pz = np.float64(vertices[v, 2])
+        screen[v, 0] = fx * vertices[v, 0] / pz + cx
+        screen[v, 1] = fy * vertices[v, 1] / pz + cy
     for f in range(faces.shape[0]):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-        x0, x1, y0, y1 = _bounds(vertices, faces[f], near, fx, fy, cx, cy)
+        if vertices[a, 2] >= near and vertices[b, 2] >= near and vertices[c, 2] >= near:
+            y0 = min(screen[a, 1], screen[b, 1], screen[c, 1])
+            y1 = max(screen[a, 1], screen[b, 1], screen[c, 1])
+            x0 = min(screen[a, 0], screen[b, 0], screen[c, 0])
+            x1 = max(screen[a, 0], screen[b, 0], screen[c, 0])
+        else:
+            x0, x1, y0, y1 = _bounds(vertices, faces[f], near, fx, fy, cx, cy)
         # Pixel centres lie at +0.5; the margin forgives rounding in the box, the edge tests below decide.
         if not (x0 <= x1 and x1 >= 0.0 and x0 <= width and y1 >= row0 and y0 <= row1):
             continue
