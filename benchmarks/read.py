@@ -118,7 +118,10 @@ def _random(out: Path, order: list[int]) -> dict[str, Callable[[], int]]:
     mapped = _mapped(out).select_columns(columns)
     arrays = mapped.with_format("numpy")
     return {
-        "ours, numpy": lambda: _touch(rows[index] for index in order),
+        "ours, numpy, any order, row groups in its cache": lambda: _touch(rows[index] for index in order),
+        "ours, numpy, shuffled(), nothing cached before": lambda: _touch(
+            rsat_data.load(out, None, columns).shuffled(1)
+        ),
         "datasets, lists, its cache": lambda: _touch(mapped[index] for index in order),
         "datasets, numpy, its cache": lambda: _touch(arrays[index] for index in order),
     }

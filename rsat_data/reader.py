@@ -268,6 +268,24 @@ class Dataset(Sequence["Row"]):
         view._select = chosen if self._select is None else self._select[chosen]
         return view
 
+    def shuffled(self, seed: int, *, groups: int = 8) -> Dataset:
+        """The rows in an order fit for training: as good as random, yet every row group is decoded once.
+
+        Row groups are drawn in random order, and rows are mixed within each run of ``groups`` of them. For a dataset
+        that does not fit into ``cache_bytes``, a wholly random order would decode a row group for almost every row.
+
+        Args:
+            seed: decides the order; give the number of the epoch.
+            groups: row groups that are mixed; together they should fit into the cache.
+        """
+        rng = np.random.default_rng(seed)
+        positions = np.arange(int(self._rows[-1])) if self._select is None else self._select
+        places = [self._locate(int(position))[:2] for position in positions]
+        numbers = {place: number for number, place in enumerate(sorted(set(places)))}
+        turn = rng.permutation(len(numbers)) // max(groups, 1)
+        runs = np.array([turn[numbers[place]] for place in places], dtype=np.int64)
+        return self.select(np.lexsort((rng.random(len(runs)), runs)))
+
     def by_id(self, name: str) -> Row:
         """The row whose row_id (in clips: clip_id) is ``name``, also if a selection left it out.
 

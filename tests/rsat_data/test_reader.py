@@ -73,6 +73,23 @@ def test_indexing_iterating_and_slicing_agree(out: Path) -> None:
         rows[0]["nothing"]
 
 
+def test_shuffled_is_a_permutation_that_reads_each_row_group_once(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = rsat_data.load(out, columns=["row_id"])
+    names = [row["row_id"] for row in rows]
+    reads = []
+    read = pq.ParquetFile.read_row_group
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", lambda *a, **k: reads.append(a) or read(*a, **k))
+    orders = {seed: [row["row_id"] for row in rows.shuffled(seed, groups=2)] for seed in (0, 1, 0)}
+    assert len(orders) == 2 and orders[0] != orders[1] != names
+    assert all(sorted(order) == sorted(names) for order in orders.values())
+    reads.clear()
+    small = rsat_data.load(out, columns=["row_id"], cache_bytes=1)
+    assert len(list(small[2:9].shuffled(3, groups=100))) == 7
+    assert [row["row_id"] for row in small.shuffled(5, groups=1)]
+    groups = sum(pq.read_metadata(path).num_row_groups for path in (out / "data" / "triplets").glob("*"))
+    assert len(reads) == groups > 2
+
+
 def test_arrays_are_views_that_cannot_be_spoilt(out: Path) -> None:
     row = rsat_data.load(out)[0]
     assert row["expression"].base is not None
