@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.faces.boxes import assign, cut_square, iou, merge_detections, motion_cost, square_around
@@ -14,6 +14,7 @@ boxes = st.lists(
 ).map(lambda rows: np.array(rows))
 
 
+@settings(deadline=None)
 @given(a=boxes, b=boxes)
 def test_overlap_is_symmetric_and_bounded(a, b):
     values = iou(a, b)
@@ -27,12 +28,14 @@ def test_overlap_of_known_boxes():
     assert iou(np.array([[0.0, 0, 0, 0]]), np.array([[0.0, 0, 0, 0]]))[0, 0] == 0
 
 
+@settings(deadline=None)
 @given(a=boxes, b=boxes)
 def test_motion_is_symmetric_and_free_for_standing_still(a, b):
     assert np.allclose(motion_cost(a, b), motion_cost(b, a).T)
     assert np.allclose(np.diag(motion_cost(a, a)), 0)
 
 
+@settings(deadline=None)
 @given(
     rows=st.integers(0, 4), columns=st.integers(0, 4), seed=st.integers(0, 1000), limit=st.floats(0.1, 1.5)
 )
@@ -60,6 +63,7 @@ def test_doubles_and_parts_of_a_face_are_merged():
     assert merge_detections(found, np.array([0.8, 0.9, 0.7, 0.6])).tolist() == [1, 3]
 
 
+@settings(deadline=None)
 @given(x=st.integers(-30, 50), y=st.integers(-30, 50), side=st.integers(1, 60))
 def test_a_square_over_the_edge_is_black_outside(x, y, side):
     picture = np.random.default_rng(0).integers(1, 256, (32, 40, 3), dtype=np.uint8)

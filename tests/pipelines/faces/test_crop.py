@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.faces.crop import Window, cut, extents, fixed_window, union
@@ -31,6 +31,7 @@ def test_the_head_fits_with_room_for_hair():
     assert left >= 0 and top >= 0 and right <= 1280 and bottom <= 720
 
 
+@settings(deadline=None)
 @given(
     cx=st.floats(60, 1220),
     cy=st.floats(60, 660),

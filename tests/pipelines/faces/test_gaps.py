@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from pipelines.faces.gaps import angles, fill_linear, fill_poses
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=40).filter(any), st.integers(0, 100))
 def test_a_straight_line_is_restored_and_known_frames_are_untouched(flags, seed):
     valid = np.array(flags)

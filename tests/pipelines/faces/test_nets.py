@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.faces.blendshapes import BLENDSHAPES, INDEX
@@ -12,6 +12,7 @@ from rsat_data.errors import ModelFileError
 from tests.pipelines.ingest.helpers import need_model
 
 
+@settings(deadline=None)
 @given(width=st.integers(64, 5000), height=st.integers(64, 5000), tile=st.sampled_from([256, 1024]))
 def test_tiles_cover_the_frame_with_overlap(width, height, tile):
     found = tiles(width, height, tile)
@@ -22,7 +23,7 @@ def test_tiles_cover_the_frame_with_overlap(width, height, tile):
             starts = sorted({t[axis] for t in found if t[2] == side})
             assert starts[0] == 0 and starts[-1] + side == length
             assert all(b - a <= 0.7 * side + 1 for a, b in zip(starts, starts[1:], strict=False))
-    assert len(found) <= 24 or max(width, height) > 3 * min(width, height)
+    assert len(found) <= 36 or max(width, height) > 3 * min(width, height)
 
 
 def test_small_faces_in_a_large_frame_are_found(real_data):

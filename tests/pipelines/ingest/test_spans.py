@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.ingest.spans import FPS, clips_of_shot, cut_evenly, runs_of_same_faces
@@ -101,6 +101,7 @@ def test_two_people_who_pass_each_other_keep_their_tracks():
     assert all(np.ptp([b[1] for b in t.boxes]) == 0 for t in tracks)
 
 
+@settings(deadline=None)
 @given(
     num=st.integers(75, 6000), seed=st.integers(0, 99), low=st.integers(25, 100), high=st.integers(250, 750)
 )
@@ -119,6 +120,7 @@ def test_cuts_fall_into_the_silence():
     assert cut_evenly(1000, loudness, 75, 750) == [480]
 
 
+@settings(deadline=None)
 @given(start=st.floats(0, 50), length=st.floats(0.5, 90), seed=st.integers(0, 20))
 def test_clips_stay_inside_their_shot_and_on_the_grid(start, length, seed):
     box = np.array([10.0, 10, 120, 120])
