@@ -23,6 +23,7 @@ from torch import Tensor
 
 from model.camera import Camera
 from model.head.file import read_head_file, write_head_file
+from model.head.groups import face_mask
 from model.head.landmarks import NUM_LANDMARKS, LandmarkEmbedding
 from model.head.load import OPEN_HEAD, HeadModel, head_from_arrays
 from model.head.portrait import portrait
@@ -132,8 +133,8 @@ def calibrate(head: HeadModel, detect: Detector, config: CalibrationConfig | Non
     """
     config = config or CalibrationConfig()
     camera = camera_of(config)
-    skin_faces = torch.nonzero(~_faces_touching(head, NOT_SKIN)).squeeze(1)
-    eye_faces = torch.nonzero(_faces_touching(head, ("eyes",))).squeeze(1)
+    skin_faces = torch.nonzero(~face_mask(head, *NOT_SKIN)).squeeze(1)
+    eye_faces = torch.nonzero(face_mask(head, "eyes")).squeeze(1)
     points: list[Tensor] = []
     trust: list[Tensor] = []
     made = 0
@@ -153,15 +154,6 @@ def calibrate(head: HeadModel, detect: Detector, config: CalibrationConfig | Non
             hint="Look at the portraits (model.head.portrait): are the head's groups painted as they should be?",
         )
     return merge(head, torch.stack(points), torch.stack(trust), skin_faces, eye_faces, config)
-
-
-def _faces_touching(head: HeadModel, groups: tuple[str, ...]) -> Tensor:
-    """(F,) whether a face has a corner in one of the groups."""
-    member = torch.zeros(head.num_vertices, dtype=torch.bool)
-    for group in groups:
-        if group in head.groups:
-            member[head.groups[group]] = True
-    return member[head.faces].any(1)
 
 
 def cast_back(

@@ -31,16 +31,16 @@ def test_components_are_whitened_and_symmetric_or_antisymmetric() -> None:
     mirror = np.array([1, 0, 2, 4, 3])
     flip = np.array([-1.0, 1.0, 1.0])
     modes = rng.normal(size=(3, 5, 3))
-    codes = rng.normal(size=(4000, 3))
+    codes = rng.normal(size=(200, 3))
     samples = np.tensordot(codes, modes, axes=1)
     basis, symmetric, share = whitened_components(samples, mirror, np.ones(5), 6)
     assert share == pytest.approx(1, abs=1e-9)
     for component, even in zip(basis, symmetric, strict=True):
         np.testing.assert_allclose(component[mirror] * flip, component if even else -component, atol=1e-9)
     # Covariance of the samples and their mirror images comes back from unit-variance codes.
-    both = np.concatenate([samples, samples[:, mirror] * flip]).reshape(8000, -1)
+    both = np.concatenate([samples, samples[:, mirror] * flip]).reshape(400, -1)
     flat = basis.reshape(6, -1)
-    np.testing.assert_allclose(flat.T @ flat, both.T @ both / 8000, atol=1e-9)
+    np.testing.assert_allclose(flat.T @ flat, both.T @ both / 400, atol=1e-9)
 
 
 def test_local_changes_have_the_reach_and_symmetry_asked_for() -> None:
