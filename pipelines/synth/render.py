@@ -148,10 +148,15 @@ class SceneRenderer:
         Returns:
             (H, W, 3) uint8 RGB.
         """
-        return self.render_with_mattes(vertices)[0]
+        return self._render(vertices, mattes=None)
 
     def render_with_mattes(self, vertices: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
         """One frame (H, W, 3) uint8 and each person's coverage (H, W) uint8, hidden parts left out."""
+        mattes = [np.zeros((self.camera.height, self.camera.width), np.uint8) for _ in vertices]
+        return self._render(vertices, mattes), mattes
+
+    def _render(self, vertices: Sequence[np.ndarray], mattes: list[np.ndarray] | None) -> np.ndarray:
+        """The frame; ``mattes``, if given, are filled in."""
         if len(vertices) != len(self._people):
             raise ValueError(f"{len(self._people)} people were set up, vertices of {len(vertices)} given")
         points = [np.asarray(v, np.float64) for v in vertices]
@@ -159,7 +164,6 @@ class SceneRenderer:
             if v.shape != self._layout.vertices.shape:
                 raise ValueError(f"vertices should have shape {self._layout.vertices.shape}, got {v.shape}")
         out, linear = self._encoded.copy(), self._linear
-        mattes = [np.zeros(out.shape[:2], np.uint8) for _ in points]
         covered: list[tuple[tuple[slice, slice], np.ndarray]] = []
         farthest_first = sorted(range(len(points)), key=lambda i: -float(np.median(points[i][:, 2])))
         for index in farthest_first:
@@ -170,13 +174,13 @@ class SceneRenderer:
             window = (slice(y0, y0 + alpha.shape[0]), slice(x0, x0 + alpha.shape[1]))
             covered.append((window, linear[window].copy()))
             kernels.composite(image, alpha, linear, self._table, x0, y0, out)
-            if len(covered) > 1:
-                for matte in mattes:
-                    matte[window] = np.round(matte[window] * (1 - alpha)).astype(np.uint8)
-            mattes[index][window] = np.round(255 * alpha).astype(np.uint8)
+            if mattes is not None:
+                for other in mattes:
+                    other[window] = np.round(other[window] * (1 - alpha)).astype(np.uint8)
+                mattes[index][window] = np.round(255 * alpha).astype(np.uint8)
         for window, before in reversed(covered):  # the background stays as it was
             linear[window] = before
-        return out, mattes
+        return out
 
     def _prepare(self, look: HeadAppearance) -> _Person:
         """Join head, shirt and long hair into one mesh."""

@@ -92,7 +92,7 @@ def draw_traits(seed: int) -> Traits:
         hairline_m=float(rng.normal(0.0, 0.003) + (0.022 if style == "receding" else 0.0)),
         brow_thickness_m=float(rng.uniform(0.0032, 0.0052) if masculine else rng.uniform(0.0022, 0.0036)),
         brow_arch=float(rng.uniform(3.0, 7.0)),
-        lip_colour=_rgb(lip * np.exp(rng.normal(0, 0.08, 3))),
+        lip_colour=_rgb(lip * np.exp(rng.normal(0, 0.05) + rng.normal(0, 0.02, 3))),
         iris=_rgb(np.array(IRIS_COLOURS[int(rng.choice(len(IRIS_COLOURS), p=iris_weights / iris_weights.sum()))])),
         makeup=0.15 if masculine else float(rng.uniform(0.3, 0.9)),
         cloth=_rgb(cloth),
