@@ -11,7 +11,7 @@ def test_normals_of_a_sphere_point_along_its_radius() -> None:
     vertices, faces = sphere(rings=24)
     radius = torch.nn.functional.normalize(vertices - torch.tensor([0.0, 0.0, 0.6]), dim=-1)
     normals = vertex_normals(vertices, faces)
-    used = normals.norm(dim=-1) > 0
+    used = radius[..., 1].abs() < 0.999  # at the poles only slivers of rounding meet
     alignment = (normals * radius).sum(-1)[used]
     assert (alignment.abs() > 0.9).all() and alignment.abs().mean() > 0.99
     assert alignment.sign().unique().numel() == 1
