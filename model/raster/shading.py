@@ -10,7 +10,7 @@ from model.raster.spherical_harmonics import irradiance
 
 
 def face_normals(vertices: torch.Tensor, faces: torch.Tensor, unit: bool = True) -> torch.Tensor:
-    """Normals (B, F, 3) of vertices (B, V, 3), out of the side where corners run counter-clockwise; not unit: 2 x area."""
+    """Normals (B, F, 3) of vertices (B, V, 3), towards where corners run counter-clockwise; not unit: 2 x area."""
     a, b, c = vertices[:, faces].unbind(2)
     normals = torch.linalg.cross(b - a, c - a)
     return torch.nn.functional.normalize(normals, dim=-1) if unit else normals

@@ -2,8 +2,8 @@
 
 Order: Y00, Y1-1 (y), Y10 (z), Y11 (x), Y2-2 (xy), Y2-1 (yz), Y20 (3 z^2 - 1), Y21 (xz), Y22 (x^2 - y^2), orthonormal.
 A Lambertian surface sees light through a cosine; its transform has A0 = pi, A1 = 2 pi / 3, A2 = pi / 4, and what is
-left out has less than 1 % of the energy on average (Ramamoorthi and Hanrahan, "An efficient representation for irradiance
-environment maps", SIGGRAPH 2001, equations 2, 3 and 8).
+left out has less than 1 % of the energy on average (Ramamoorthi and Hanrahan, "An efficient representation for
+irradiance environment maps", SIGGRAPH 2001, equations 2, 3 and 8).
 """
 
 from __future__ import annotations
