@@ -227,11 +227,11 @@ def to_expression(tracks: np.ndarray, articulation: float = 1.0) -> Mouth:
     jaw = c["jaw"] * (0.25 + 0.75 * parted)
     put(0.35 * c["close"] * articulation, "mouthPressLeft", "mouthPressRight")
     put(0.8 * c["round"] * articulation, "mouthPucker")
-    put(0.8 * c["funnel"] * parted * articulation, "mouthFunnel")
+    put(0.65 * c["funnel"] * parted * articulation, "mouthFunnel")
     put(0.45 * c["spread"] * parted * articulation, "mouthStretchLeft", "mouthStretchRight")
     put(0.6 * c["lower"] * parted * articulation, "mouthLowerDownLeft", "mouthLowerDownRight")
     put(0.6 * c["upper"] * parted * articulation, "mouthUpperUpLeft", "mouthUpperUpRight")
-    put(0.6 * c["tuck"] * articulation, "mouthRollLower")
+    put(0.45 * c["tuck"] * articulation, "mouthRollLower")
     return Mouth(expression, np.clip(JAW_RAD * jaw * articulation, 0.0, 0.4).astype(np.float32))
 
 
