@@ -38,7 +38,7 @@ class TexelGrid:
 
 
 def make_grid(vertices: np.ndarray, faces: np.ndarray, spacing_m: float | np.ndarray, largest: int = 40) -> TexelGrid:
-    """A grid with texels at most ``spacing_m`` (one number or one per face) apart on a mesh (V, 3); 2 <= R <= largest."""
+    """A grid with texels at most ``spacing_m`` (a number, or one a face) apart on a mesh (V, 3); 2 <= R <= largest."""
     edges = vertices[faces] - vertices[np.roll(faces, 1, axis=1)]
     longest = np.linalg.norm(edges, axis=2).max(axis=1)
     resolution = np.clip(np.ceil(longest / spacing_m), 2, largest).astype(np.int32)
