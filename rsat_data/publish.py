@@ -8,22 +8,22 @@ the order in which clips were finished.
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from rsat_data import __version__, card
 from rsat_data.errors import DatasetError
-from rsat_data.manifest import TMP_SUFFIX, ManifestEntry
+from rsat_data.manifest import ManifestEntry
+from rsat_data.meta_tables import quarantine_records, source_records, subject_records
+from rsat_data.parts import Parts, Ref
 from rsat_data.siblings import check_siblings
 from rsat_data.stats import StatsCollector
-from rsat_data.writer import DatasetWriter, disk_errors, plan_shards
+from rsat_data.writer import DatasetWriter, plan_shards
 
 if TYPE_CHECKING:
     from pipelines.assemble.splits import Splits
@@ -53,7 +53,6 @@ _ROW_KEYS = (
     "pii",
 )
 _CLIP_KEYS = ("clip_id", "dyad_id", "source_id", "row_id_a", "row_id_b", "subject_id_a")
-_OPEN_FILES = 32
 
 
 @dataclass(frozen=True)
@@ -86,30 +85,19 @@ class Published:
     """Clips that came more than once; each is in the dataset once."""
 
 
-@dataclass(frozen=True)
-class _Ref:
-    """Where a row lies, and its keys."""
-
-    part: int
-    group: int
-    index: int
-    size: int
-    keys: Mapping[str, Any]
-
-
 @dataclass
 class _Plan:
     """Everything decided in the first pass."""
 
-    rows: list[_Ref]
-    clips: list[_Ref]
+    rows: list[Ref]
+    clips: list[Ref]
     splits: Splits
     repeated: list[str] = field(default_factory=list)
 
-    def split_of_row(self, ref: _Ref) -> str:
+    def split_of_row(self, ref: Ref) -> str:
         return self.splits.split_of[ref.keys["subject_id"]]
 
-    def split_of_clip(self, ref: _Ref) -> str:
+    def split_of_clip(self, ref: Ref) -> str:
         return self.splits.split_of[ref.keys["subject_id_a"]]
 
 
@@ -192,14 +180,14 @@ def _make_plan(
     from pipelines.assemble.splits import RowKeys, assign_splits
     from schemas.vocabulary import SPLITS
 
-    clips: dict[str, _Ref] = {}
+    clips: dict[str, Ref] = {}
     repeated = []
     for ref in _index(folders, CLIPS_FILE, "clips", _CLIP_KEYS):
         if ref.keys["clip_id"] in clips:
             repeated.append(ref.keys["clip_id"])
         else:
             clips[ref.keys["clip_id"]] = ref
-    rows: dict[str, _Ref] = {}
+    rows: dict[str, Ref] = {}
     for ref in _index(folders, ROWS_FILE, "triplets", _ROW_KEYS):
         clip = clips.get(ref.keys["clip_id"])
         if clip is None:
@@ -247,7 +235,7 @@ def _make_plan(
     return plan
 
 
-def _index(folders: Sequence[Path], name: str, table: str, columns: Sequence[str]) -> Iterator[_Ref]:
+def _index(folders: Sequence[Path], name: str, table: str, columns: Sequence[str]) -> Iterator[Ref]:
     """Keys and place of every row. Sizes are uncompressed bytes as the part's own footer has them."""
     import schemas
     from schemas.validators import schema_problems
@@ -269,7 +257,7 @@ def _index(folders: Sequence[Path], name: str, table: str, columns: Sequence[str
                     footer = file.metadata.row_group(group)
                     size = footer.total_byte_size // max(footer.num_rows, 1)
                     for index, keys in enumerate(file.read_row_group(group, columns=list(columns)).to_pylist()):
-                        yield _Ref(number, group, index, size, keys)
+                        yield Ref(number, group, index, size, keys)
         except (OSError, pa.ArrowException) as error:
             raise DatasetError(
                 f"{path} is not a readable Parquet file: {error}.",
@@ -278,7 +266,7 @@ def _index(folders: Sequence[Path], name: str, table: str, columns: Sequence[str
             ) from error
 
 
-def _check_plan(folders: Sequence[Path], rows: Mapping[str, _Ref], clips: Mapping[str, _Ref]) -> None:
+def _check_plan(folders: Sequence[Path], rows: Mapping[str, Ref], clips: Mapping[str, Ref]) -> None:
     heads = {ref.keys["head_model"] for ref in rows.values()}
     if len(heads) > 1:
         raise DatasetError(
@@ -305,98 +293,23 @@ def _check_plan(folders: Sequence[Path], rows: Mapping[str, _Ref], clips: Mappin
 # Second pass: the rows ---------------------------------------------------------------------------------------------
 
 
-class _Parts:
-    """Rows of part files in any order, a few files open at a time.
-
-    Parts of the assemble stage have a row group a row, and their rows are read straight from them. A part whose groups
-    hold many rows would have to be decoded again for almost every row, for rows are wanted by subject: it is decoded
-    once to an Arrow file that is mapped into memory, beside the shards.
-    """
-
-    def __init__(self, folders: Sequence[Path], name: str, scratch: Path) -> None:
-        self._folders, self._name, self._scratch = folders, name, scratch
-        self._open: OrderedDict[int, pq.ParquetFile | _Mapped] = OrderedDict()
-        self._unpacked: dict[int, Path] = {}
-
-    def row(self, ref: _Ref) -> pa.Table:
-        source = self._source(ref.part)
-        if isinstance(source, _Mapped):
-            return source.group(ref.group).slice(ref.index, 1)
-        return source.read_row_group(ref.group, use_threads=False)
-
-    def close(self) -> None:
-        """Close what is open and remove what was unpacked."""
-        while self._open:
-            self._open.popitem()[1].close()
-        for path in self._unpacked.values():
-            path.unlink(missing_ok=True)
-        self._unpacked.clear()
-
-    def _source(self, part: int) -> pq.ParquetFile | _Mapped:
-        if part not in self._open:
-            source: pq.ParquetFile | _Mapped
-            if part in self._unpacked:
-                source = _Mapped(self._unpacked[part])
-            else:
-                source = pq.ParquetFile(self._folders[part] / self._name)
-                if source.metadata.num_rows > source.metadata.num_row_groups:
-                    source = self._unpack(part, source)
-            self._open[part] = source
-            if len(self._open) > _OPEN_FILES:
-                self._open.popitem(last=False)[1].close()
-        self._open.move_to_end(part)
-        return self._open[part]
-
-    def _unpack(self, part: int, file: pq.ParquetFile) -> _Mapped:
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        # The ending makes a later publication sweep it away if this one is killed.
-        path = self._scratch / f"{self._name}-{part:06d}.arrow{TMP_SUFFIX}"
-        self._unpacked[part] = path
-        with disk_errors(path), file, pa.OSFile(str(path), "wb") as sink:
-            with pa.ipc.new_file(sink, file.schema_arrow) as writer:
-                for group in range(file.num_row_groups):
-                    table = file.read_row_group(group).combine_chunks()
-                    writer.write_table(table, max_chunksize=max(table.num_rows, 1))
-        return _Mapped(path)
-
-
-class _Mapped:
-    """An Arrow file in memory: one record batch a row group, nothing is copied until it is used."""
-
-    def __init__(self, path: Path) -> None:
-        self._map = pa.memory_map(str(path))
-        self._reader = pa.ipc.open_file(self._map)
-        self._groups: dict[int, pa.Table] = {}
-
-    def group(self, number: int) -> pa.Table:
-        """A row group as a table."""
-        if number not in self._groups:
-            self._groups[number] = pa.Table.from_batches([self._reader.get_batch(number)])
-        return self._groups[number]
-
-    def close(self) -> None:
-        """Let go of the map; tables that are still in use keep their part of it."""
-        self._groups.clear()
-        self._map.close()
-
-
 def _write_data(
     writer: DatasetWriter,
     spec: Table,
     name: str,
     folders: Sequence[Path],
-    refs: Sequence[_Ref],
-    split_of: Callable[[_Ref], str],
+    refs: Sequence[Ref],
+    split_of: Callable[[Ref], str],
     advance: Callable[[int], None],
     look: Callable[[str, pa.Table], None] | None,
 ) -> None:
     """Write the shards of one table. An empty split has no file: a shard without rows would break readers."""
     from schemas.vocabulary import SPLITS
 
-    parts = _Parts(folders, name, writer.root / "data")
+    parts = Parts(folders, name, writer.root / "data")
     position = spec.schema.get_field_index("split")
 
-    def groups(shard: list[range], split: str, chosen: list[_Ref]) -> Iterator[pa.Table]:
+    def groups(shard: list[range], split: str, chosen: list[Ref]) -> Iterator[pa.Table]:
         for group in shard:
             table = pa.concat_tables([parts.row(chosen[number]) for number in group]).select(spec.schema.names)
             table = table.set_column(position, spec.schema.field(position), pa.array([split] * len(group)))
@@ -496,9 +409,10 @@ def _write_meta(
         spec = schemas.TABLES[name]
         writer.write_table(f"meta/{name}.parquet", spec.schema, [table_from_rows(spec, records)])
 
-    write("subjects", _subject_records(plan))
-    write("sources", _source_records(plan, sources))
-    write("quarantine", _quarantine_records(quarantine))
+    rows, clips = [ref.keys for ref in plan.rows], [ref.keys for ref in plan.clips]
+    write("subjects", subject_records(rows, plan.splits))
+    write("sources", source_records(rows, clips, sources))
+    write("quarantine", quarantine_records(quarantine))
     # Votes are append-only and not made by a build: what is there stays.
     if "meta/votes.parquet" in writer.old:
         writer.keep("meta/votes.parquet")
@@ -512,59 +426,6 @@ def _write_meta(
         "components": [asdict(component) for component in plan.splits.components],
     }
     writer.write_file("meta/splits.json", _json(record))
-
-
-def _subject_records(plan: _Plan) -> list[dict[str, Any]]:
-    of_subject: dict[str, list[Mapping[str, Any]]] = {}
-    for ref in plan.rows:
-        of_subject.setdefault(ref.keys["subject_id"], []).append(ref.keys)
-    records = []
-    for subject, rows in sorted(of_subject.items()):
-        avatars = sorted({row["avatar_id"] for row in rows} - {None})
-        records.append(
-            {
-                "subject_id": subject,
-                "family_id": plan.splits.family_of[subject],
-                "component_id": plan.splits.component_of[subject],
-                "split": plan.splits.split_of[subject],
-                "num_rows": len(rows),
-                "num_frames": sum(row["num_frames"] for row in rows),
-                "seconds": sum(row["num_frames"] / row["fps"] for row in rows),
-                "partners": sorted({row["partner_subject_id"] for row in rows} - {None}),
-                "sources": sorted({row["source_id"] for row in rows}),
-                "consent_ids": sorted({row["consent_id"] for row in rows} - {None}),
-                "licences": sorted({row["licence"] for row in rows} - {""}),
-                "avatar_id": avatars[0] if avatars else None,
-            }
-        )
-    return records
-
-
-def _source_records(plan: _Plan, sources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    from schemas.sources import TABLE
-
-    clips: dict[str, int] = {}
-    for ref in plan.clips:
-        clips[ref.keys["source_id"]] = clips.get(ref.keys["source_id"], 0) + 1
-    bare = dict.fromkeys(TABLE.by_name)
-    known = {source["source_id"]: {**bare, **source} for source in sources}
-    for ref in plan.rows:
-        row = ref.keys
-        if row["source_id"] not in known:
-            facts = {"source_id": row["source_id"], "sha256": "", "name": "", "bytes": 0}
-            known[row["source_id"]] = {**bare, **facts, "licence": row["licence"], "consent_id": row["consent_id"]}
-    return [{**record, "num_clips": clips.get(name, 0)} for name, record in sorted(known.items())]
-
-
-def _quarantine_records(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    from schemas.quarantine import TABLE
-
-    empty: dict[str, Any] = {column.name: None if column.nullable else "" for column in TABLE}
-    empty |= {"attempts": 1, "transient": False}
-    filled = [{**empty, **record} for record in records]
-    return sorted(
-        filled, key=lambda record: tuple(str(record[name]) for name in ("source_name", "start_s", "key", "stage"))
-    )
 
 
 def _json(value: Any) -> bytes:
