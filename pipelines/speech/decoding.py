@@ -20,8 +20,8 @@ from pipelines.speech.words import Word
 SAMPLE_RATE = 16000
 #: Text that zlib shrinks by more than this repeats itself (Radford et al., 2022, use the same bound).
 MAX_COMPRESSION = 2.4
-#: A text that ends this long before the speech does has stopped early, in seconds.
-MAX_UNHEARD_S = 3.0
+#: Speech in which no word begins for this long was not heard, in seconds: longer pauses are cut out beforehand.
+MAX_UNHEARD_S = 4.0
 #: Stretches shorter than this are not cut.
 MIN_CUT_S = 6.0
 #: Tried in order on a short stretch that loops.
@@ -61,13 +61,13 @@ def most_tokens(seconds: float) -> int:
 
 
 def is_sound(piece: Piece) -> bool:
-    """Whether the text neither runs in circles nor stops long before the stretch does."""
+    """Whether the text neither runs in circles nor leaves out a long part of the stretch."""
     if compression(piece.text) > MAX_COMPRESSION:
         return False
     if piece.words is None:
         return True
-    heard_to = max((word.end for word in piece.words), default=piece.span[0])
-    return piece.span[1] - heard_to <= MAX_UNHEARD_S
+    marks = [piece.span[0], *sorted(word.start for word in piece.words), piece.span[1]]
+    return max(after - before for before, after in zip(marks, marks[1:], strict=False)) <= MAX_UNHEARD_S
 
 
 def quietest_cut(audio: np.ndarray, span: Span) -> float:

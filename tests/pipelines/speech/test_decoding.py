@@ -32,11 +32,13 @@ def test_loops_are_recognised() -> None:
     assert most_tokens(3.0) < most_tokens(10.0) < most_tokens(60.0) == 220
 
 
-def test_an_early_end_is_recognised_where_times_are_known() -> None:
+def test_a_part_left_out_is_recognised_where_times_are_known() -> None:
     word = Word("so", 1.0, 1.4, 0.9)
     assert is_sound(Piece((0.0, 4.0), "so", (word,)))
     assert not is_sound(Piece((0.0, 9.0), "so", (word,)))
     assert not is_sound(Piece((0.0, 9.0), "", ()))
+    late = Word("so", 8.5, 9.0, 0.9)
+    assert not is_sound(Piece((0.0, 9.5), "so so", (word, late)))
     assert is_sound(Piece((0.0, 9.0), "so"))
 
 
@@ -49,13 +51,13 @@ def test_stretches_are_cut_in_a_pause(pause: float) -> None:
 
 
 def test_a_loop_is_cut_until_it_ends() -> None:
-    """A decoder that loops on all that is longer than 5 s."""
+    """A decoder that loops on all that is longer than what may be cut."""
     asked: list[Span] = []
 
     def decode(spans: Sequence[Span], options: Mapping[str, Any]) -> list[Piece]:
         assert not options
         asked.extend(spans)
-        return [Piece(span, LOOP if span[1] - span[0] > 5 else "fine words") for span in spans]
+        return [Piece(span, LOOP if span[1] - span[0] > MIN_CUT_S else "fine words") for span in spans]
 
     pieces = decode_soundly(decode, NOISE, [(0.0, 3.0), (4.0, 20.0)])
     assert all(is_sound(piece) for piece in pieces)
