@@ -42,7 +42,8 @@ class FitResult:
     valid: np.ndarray
     """(T,) bool: seen and fitted within the error gate. Codes of other frames are interpolated."""
     reprojection_px: np.ndarray
-    """(T,) mean distance of the 478 projected from the given landmarks; 0 where the detector saw no face."""
+    """(T,) mean distance of the projected from the given landmarks, over all with a known place on the mesh; 0 where
+    the detector saw no face."""
     eye_distance_px: np.ndarray
     """(T,) distance between the eyes, at least half its median over the clip."""
 
@@ -105,7 +106,8 @@ def fit_landmarks(
     model = general.with_shape(shape)
     codes, points = _fit_codes(model, observations, rigid, camera, scores, blendshape_names, config)
 
-    error = np.linalg.norm(points - observations.landmarks, axis=2).mean(axis=1, dtype=np.float64)
+    placed = general.weight > 0
+    error = np.linalg.norm((points - observations.landmarks)[:, placed], axis=2).mean(axis=1, dtype=np.float64)
     error = np.where(seen, error, 0.0)
     good = seen & np.isfinite(codes).all(axis=1) & (error <= config.error_gate * observations.distance)
     good &= codes[:, -1] > 0

@@ -21,7 +21,7 @@ _MIN_DEPTH = 0.02
 
 @njit(cache=True, fastmath=_FAST)
 def _affine(rest, across, corrective, codes, turn, out):  # type: ignore[no-untyped-def]
-    """out (3 N) = rest + codes (C) across (C, 3 N) + turn (27) corrective (27, 3 N): one long sum a code."""
+    """Out (3 N) = rest + codes (C) across (C, 3 N) + turn (27) corrective (27, 3 N): one long sum a code."""
     num = out.shape[0]
     for i in range(num):
         out[i] = rest[i]
@@ -37,7 +37,7 @@ def _affine(rest, across, corrective, codes, turn, out):  # type: ignore[no-unty
 
 @njit(cache=True, fastmath=_FAST)
 def _turn(m, v):  # type: ignore[no-untyped-def]
-    """m v."""
+    """M v."""
     return (
         m[0, 0] * v[0] + m[0, 1] * v[1] + m[0, 2] * v[2],
         m[1, 0] * v[0] + m[1, 1] * v[1] + m[1, 2] * v[2],
@@ -91,13 +91,13 @@ def _add_linear(linear, k, u, v, jac, n):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=_FAST)
-def _add_corrective(corrective, k, u, v, turns, jacobians, jac, n, start):  # type: ignore[no-untyped-def]
+def _add_corrective(corrective, bends, k, u, v, turns, jacobians, jac, n, start):  # type: ignore[no-untyped-def]
     """Derivatives by jaw and eye angles through the correctives (27, 3 N): d(R - I) = hat(J d) R."""
     for entry in range(corrective.shape[0]):
+        if not bends[k, entry // 9]:
+            continue
         row = corrective[entry]
         c0, c1, c2 = row[3 * k], row[3 * k + 1], row[3 * k + 2]
-        if c0 == 0 and c1 == 0 and c2 == 0:
-            continue
         along_u = c0 * u[0] + c1 * u[1] + c2 * u[2]
         along_v = c0 * v[0] + c1 * v[1] + c2 * v[2]
         joint, line, column = entry // 9, entry // 3 % 3, entry % 3
@@ -110,13 +110,13 @@ def _add_corrective(corrective, k, u, v, turns, jacobians, jac, n, start):  # ty
 
 
 @njit(cache=True, fastmath=_FAST)
-def _rows(
+def _rows(  # type: ignore[no-untyped-def]
     turns, jacobians, origin, observed, weights, s, cc, intrinsics, num_linear,
-    root, root_linear, root_corrective,
-    jaw_index, jaw, jaw_linear, jaw_corrective,
-    eye_index, eye_side, eye, eye_linear, eye_corrective,
+    root, root_linear, root_corrective, root_bends,
+    jaw_index, jaw, jaw_linear, jaw_corrective, jaw_bends,
+    eye_index, eye_side, eye, eye_linear, eye_corrective, eye_bends,
     points, derive, jac, res, factors,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Weighted residuals and Jacobian rows of the landmarks of one frame; returns their cost.
 
     ``root``, ``jaw`` and ``eye`` are the landmarks' shares (3 N), flat, before any turn.
@@ -170,13 +170,13 @@ def _rows(
             e = eye0 + 3 * side
             jac[n, e], jac[n, e + 1], jac[n, e + 2] = _swing(eye_arm, hu, jacobians[1 + side])
             jac[n + 1, e], jac[n + 1, e + 1], jac[n + 1, e + 2] = _swing(eye_arm, hv, jacobians[1 + side])
-        _add_corrective(root_corrective, l, hu, hv, turns, jacobians, jac, n, jaw0)
+        _add_corrective(root_corrective, root_bends, l, hu, hv, turns, jacobians, jac, n, jaw0)
         if jl >= 0:
             ku, kv = _turn_back(r_jaw, hu), _turn_back(r_jaw, hv)
-            _add_corrective(jaw_corrective, jl, ku, kv, turns, jacobians, jac, n, jaw0)
+            _add_corrective(jaw_corrective, jaw_bends, jl, ku, kv, turns, jacobians, jac, n, jaw0)
         if el >= 0:
             eu, ev = _turn_back(turns[1 + side], hu), _turn_back(turns[1 + side], hv)
-            _add_corrective(eye_corrective, el, eu, ev, turns, jacobians, jac, n, jaw0)
+            _add_corrective(eye_corrective, eye_bends, el, eu, ev, turns, jacobians, jac, n, jaw0)
         jac[n, rot0], jac[n, rot0 + 1], jac[n, rot0 + 2] = _swing(whole, gu, jacobians[3])
         jac[n + 1, rot0], jac[n + 1, rot0 + 1], jac[n + 1, rot0 + 2] = _swing(whole, gv, jacobians[3])
         jac[n, org0], jac[n, org0 + 1], jac[n, org0 + 2] = gu
@@ -212,7 +212,7 @@ def _pair_rows(pairs, pair_weights, cc, num_points, derive, jac, res, factors): 
 
 @njit(cache=True, fastmath=_FAST)
 def _normal(jac, res, gradient, hessian, square):  # type: ignore[no-untyped-def]
-    """gradient = J^T r and hessian = J^T J; rows padded to a multiple of 4 and columns of 16 with zeros.
+    """Gradient = J^T r and hessian = J^T J; rows padded to a multiple of 4 and columns of 16 with zeros.
 
     Four rows at a time: a quarter of the traffic on the matrix. Expressions are local, so most products are zero.
     """
@@ -238,7 +238,7 @@ def _normal(jac, res, gradient, hessian, square):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True, parallel=True)
-def linearise(
+def linearise(  # type: ignore[no-untyped-def]
     codes,  # (T, C) float32 linear codes
     turns,  # (T, 4, 3, 3) float32: R_jaw, R_left_eye, R_right_eye, R
     jacobians,  # (T, 4, 3, 3) float32: their left Jacobians
@@ -250,16 +250,17 @@ def linearise(
     scale,  # (T,) float32: 1 / standard deviation in pixels
     cauchy,  # float32
     intrinsics,  # (4,) float32: fx, fy, cx, cy
-    # Each part of the landmark model: rest (3 N), across (C, 3 N), linear (N, 3, C), corrective (27 or 0, 3 N).
-    root_rest, root_across, root_linear, root_corrective,
-    jaw_index, jaw_rest, jaw_across, jaw_linear, jaw_corrective,
-    eye_index, eye_side, eye_rest, eye_across, eye_linear, eye_corrective,
+    # Each part of the landmark model: rest (3 N), across (C, 3 N), linear (N, 3, C), corrective (27 or 0, 3 N),
+    # bends (N, 3).
+    root_rest, root_across, root_linear, root_corrective, root_bends,
+    jaw_index, jaw_rest, jaw_across, jaw_linear, jaw_corrective, jaw_bends,
+    eye_index, eye_side, eye_rest, eye_across, eye_linear, eye_corrective, eye_bends,
     points,  # out (T, L, 2) float32: projections, pixels
     cost,  # out (T,) float64
     gradient,  # out (T, P) float32
     hessian,  # out (T, P, P) float32
     derive,  # bool: fill gradient and hessian too
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Cost, gradient and Gauss-Newton matrix of the landmarks and pairs of all frames.
 
     With s = |r|^2 / cauchy^2 and r the residual over its standard deviation, a landmark costs
@@ -288,9 +289,9 @@ def linearise(
             _affine(eye_rest, eye_across, eye_corrective, codes[t], turn, eye)
             total = _rows(
                 turns[t], jacobians[t], origins[t], observed[t], weights[t], scale[t], cc, intrinsics, num_linear,
-                root, root_linear, root_corrective,
-                jaw_index, jaw, jaw_linear, jaw_corrective,
-                eye_index, eye_side, eye, eye_linear, eye_corrective,
+                root, root_linear, root_corrective, root_bends,
+                jaw_index, jaw, jaw_linear, jaw_corrective, jaw_bends,
+                eye_index, eye_side, eye, eye_linear, eye_corrective, eye_bends,
                 points[t], derive, jac, res, factors,
             )  # fmt: skip
             total += _pair_rows(pairs, pair_weights[t], cc, num_points, derive, jac, res, factors)
@@ -324,7 +325,7 @@ def cholesky(matrices, factors):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, fastmath=_FAST)
 def cholesky_solve(factors, right, out):  # type: ignore[no-untyped-def]
-    """out = (L L^T)^-1 right for factors of ``cholesky``; right and out are (T, P) float64.
+    """Out = (L L^T)^-1 right for factors of ``cholesky``; right and out are (T, P) float64.
 
     One thread: the work is small, and waking others for every conjugate-gradient iteration costs more than it brings.
     """

@@ -6,8 +6,9 @@ with b the linear codes (expressions, and the shape where it is still unknown) a
     x(b, jaw, eyes) = u(b) + R_jaw y(b) + R_eye z(b)          head frame
     X = R x + o                                               camera frame, o = J_root(shape) + translation
 
-where u, y and z are affine in b and in the entries of R - I of jaw and eyes (pose correctives). So a landmark costs a product with a small precomputed matrix instead of posing the
-mesh, and its derivatives can be written down. Neck and root share R, because tracking keeps the neck at 0.
+where u, y and z are affine in b and in the entries of R - I of jaw and eyes (pose correctives). So a landmark costs a
+product with a small precomputed matrix instead of posing the mesh, and its derivatives can be written down. Neck and
+root share R, because tracking keeps the neck at 0.
 """
 
 from __future__ import annotations
@@ -17,10 +18,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model.fitting.regions import LIP_PAIRS
+from rsat_data.errors import ModelFileError
+
 if TYPE_CHECKING:
     from model.head import HeadModel
 
 ROOT, NECK, JAW, LEFT_EYE, RIGHT_EYE = range(5)
+MIN_TRUST = 0.1
+"""Embedding weight below which a landmark has no known place on the mesh: neither fitted nor counted as error."""
+MIN_JAW_SHARE = 0.3
+"""Skin weight of the jaw that a point of the lower lip's inner edge must have. Calibration by pictures can put it on
+the upper lip where the mouth is closed; such a point would keep the mouth from opening."""
 MOTION = 15
 """Codes after the linear ones: jaw 3, left eye 3, right eye 3, rotation 3, origin 3."""
 
@@ -38,12 +47,17 @@ class Part:
     across: np.ndarray
     """(C, 3 N) float32: the same numbers, a row per code."""
     corrective: np.ndarray
-    """(27, 3 N) float32: derivative by the entries of R - I of jaw, left eye, right eye; (0, 3 N) without correctives."""
+    """(27, 3 N) float32: derivative by the entries of R - I of jaw, left eye, right eye; (0, 3 N) without any."""
+    bends: np.ndarray
+    """(N, 3) bool: whether the correctives of jaw, left eye, right eye move the landmark at all."""
 
 
 def make_part(index: np.ndarray, rest: np.ndarray, linear: np.ndarray, corrective: np.ndarray) -> Part:
     """A part from rest (N, 3), linear (N, 3, C) and corrective (N, 3, 27 or 0) of any float type."""
     n, _, c = linear.shape
+    bends = np.zeros((n, 3), dtype=bool)
+    if corrective.shape[2]:
+        bends = np.abs(corrective.reshape(n, 3, 3, 9)).max(axis=(1, 3)) > 0
     single = [np.ascontiguousarray(array, dtype=np.float32) for array in (rest, linear, corrective)]
     return Part(
         index,
@@ -51,6 +65,7 @@ def make_part(index: np.ndarray, rest: np.ndarray, linear: np.ndarray, correctiv
         single[1],
         np.ascontiguousarray(single[1].reshape(3 * n, c).T),
         np.ascontiguousarray(single[2].reshape(3 * n, corrective.shape[2]).T),
+        bends,
     )
 
 
@@ -73,7 +88,7 @@ class LandmarkModel:
     num_expressions: int
     """How many of the linear codes are expressions."""
     weight: np.ndarray
-    """(L,) float64: how far each landmark's place on the mesh is to be trusted, 0 to 1."""
+    """(L,) float64: how far each landmark's place on the mesh is to be trusted, 0 to 1; 0 below ``MIN_TRUST``."""
     root: Part
     """Landmarks' share in root and neck: every landmark has a row."""
     jaw: Part
@@ -111,7 +126,9 @@ class LandmarkModel:
         def fold(part: Part) -> Part:
             n = len(part.linear)
             rest = part.rest.astype(np.float64).reshape(n, 3) + part.linear[:, :, e:].astype(np.float64) @ shape
-            return make_part(part.index, rest, part.linear[:, :, :e], part.corrective.T.reshape(n, 3, len(part.corrective)))
+            return make_part(
+                part.index, rest, part.linear[:, :, :e], part.corrective.T.reshape(n, 3, len(part.corrective))
+            )
 
         return LandmarkModel(
             self.names[:e],
@@ -126,6 +143,15 @@ class LandmarkModel:
         )
 
 
+def _trust(weight: np.ndarray, jaw_index: np.ndarray, jaw_weight: np.ndarray) -> np.ndarray:
+    """Embedding weights (L,) with 0 for landmarks whose place on the mesh is unknown or cannot be."""
+    share = np.where(jaw_index >= 0, jaw_weight[jaw_index], 0.0)
+    lower = np.array([pair[1] for pair in LIP_PAIRS])
+    trusted = weight >= MIN_TRUST
+    trusted[lower] &= share[lower] >= MIN_JAW_SHARE
+    return np.where(trusted, weight, 0.0)
+
+
 def landmark_model(head: HeadModel) -> LandmarkModel:
     """Reduce a head to its landmarks, with expressions and shape codes as linear codes.
 
@@ -133,6 +159,7 @@ def landmark_model(head: HeadModel) -> LandmarkModel:
         head: any head with FLAME's joints (root, neck, jaw, left eye, right eye) and a landmark embedding.
 
     Raises:
+        ModelFileError: the head has no landmark embedding.
         ValueError: the head has other joints, or a landmark that hangs on both eyes.
     """
 
@@ -143,7 +170,7 @@ def landmark_model(head: HeadModel) -> LandmarkModel:
     joints, joint_shapes, skin = array(head.J_template), array(head.J_shapedirs), array(head.weights)
     if skin.shape[1] != 5:
         raise ValueError(f"The fit needs FLAME's 5 joints, head {head.id} has {skin.shape[1]}")
-    correctives = np.zeros((len(template), 3, 0))
+    correctives: np.ndarray = np.zeros((len(template), 3, 0))
     if head.posedirs is not None:
         correctives = array(head.posedirs).reshape(len(template), 3, -1)
         if correctives.shape[2] not in (0, 27):
@@ -151,6 +178,11 @@ def landmark_model(head: HeadModel) -> LandmarkModel:
         if not correctives.any():
             correctives = correctives[:, :, :0]
     embedding = head.landmarks
+    if embedding is None:
+        raise ModelFileError(
+            f"The head model {head.id} has no landmark embedding",
+            hint="Calibrate it: python -m model.head.calibrate FILE",
+        )
     corners = np.asarray(head.faces)[np.asarray(embedding.face_index)]  # (L, 3)
     mix = array(embedding.bary)  # (L, 3)
     basis = np.concatenate([expressions, shapes], axis=2)  # (V, 3, C)
@@ -173,7 +205,9 @@ def landmark_model(head: HeadModel) -> LandmarkModel:
 
     root_weight, root = share([ROOT, NECK])
     if len(root_weight) != num:  # landmarks on the jaw or an eye alone: give them an empty row
-        full = _Draft(np.arange(num), np.zeros((num, 3)), np.zeros((num, 3, c)), np.zeros((num, 3, correctives.shape[2])))
+        full = _Draft(
+            np.arange(num), np.zeros((num, 3)), np.zeros((num, 3, c)), np.zeros((num, 3, correctives.shape[2]))
+        )
         rows = np.flatnonzero(root.index >= 0)
         for name in ("rest", "linear", "corrective"):
             getattr(full, name)[rows] = getattr(root, name)
@@ -217,7 +251,7 @@ def landmark_model(head: HeadModel) -> LandmarkModel:
     return LandmarkModel(
         names,
         e,
-        array(embedding.weight),
+        _trust(array(embedding.weight), jaw.index, jaw_weight),
         make_part(np.arange(num, dtype=np.int64), root.rest, root.linear, root.corrective),
         make_part(jaw.index, jaw.rest, jaw.linear, jaw.corrective),
         make_part(eye.index, eye.rest, eye.linear, eye.corrective),

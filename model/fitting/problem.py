@@ -194,9 +194,9 @@ def linearise(
     hessian = np.zeros((size, p, p), np.float32)
 
     def arrays(part: Part) -> tuple[np.ndarray, ...]:
-        return part.rest, part.across, part.linear, part.corrective
+        return part.rest, part.across, part.linear, part.corrective, part.bends
 
-    kernels.linearise(
+    kernels.linearise(  # type: ignore[call-arg]
         _single(codes[:, :c]), _single(rotations.exp(angles)), _single(rotations.left_jacobian(angles)),
         _single(codes[:, ORIGIN]), seen.landmarks, seen.weights, PAIRS, seen.pair_weights,
         _single(1.0 / seen.deviation), np.float32(config.cauchy),

@@ -161,7 +161,7 @@ def solve_codes(
         share, slope = smoothing(codes)
         damping = np.clip(np.where(better, damping / 8, damping * 10), 1e-6, 1e6)
         gain = float(np.sum((before - after)[better]))
-        if better.all() and gain <= config.tolerance * float(np.sum(before)):
+        if better.mean() > 0.99 and gain <= config.tolerance * float(np.sum(before)):
             break
     return codes, here
 

@@ -20,6 +20,8 @@ from pipelines.flame.stage import FlameConfig
 from pipelines.stage import StageContext
 from rsat_data.errors import SkippedClip, StageError
 
+_MAX_THREADS = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+
 
 @lru_cache(maxsize=2)
 def _head(name: str) -> tuple[str, LandmarkModel]:
@@ -57,7 +59,7 @@ def run(context: StageContext, config: FlameConfig) -> Mapping[str, Any]:
     """
     folder = context.inputs["faces"]
     faces = json.loads((folder / "faces.json").read_text(encoding="utf-8"))
-    numba.set_num_threads(max(1, min(context.threads, numba.config.NUMBA_NUM_THREADS)))
+    numba.set_num_threads(max(1, min(context.threads, _MAX_THREADS)))
     head_id, model = _head(config.head)
     record: dict[str, Any] = {"head_model": head_id, "persons": {}}
     people = faces["persons"]

@@ -51,7 +51,9 @@ class MadeHead:
         rest = self.v_template + torch.einsum("vxs,bs->bvx", self.shapedirs, shape)
         rest = rest + torch.einsum("vxe,be->bvx", self.exprdirs, expression)
         if self.posedirs is not None:
-            turns = torch.stack([rotate(jaw), rotate(eyes[:, :3]), rotate(eyes[:, 3:])], 1) - torch.eye(3, dtype=jaw.dtype)
+            turns = torch.stack([rotate(jaw), rotate(eyes[:, :3]), rotate(eyes[:, 3:])], 1) - torch.eye(
+                3, dtype=jaw.dtype
+            )
             rest = rest + torch.einsum("vxk,bk->bvx", self.posedirs, turns.reshape(-1, 27))
         joints = self.J_template + torch.einsum("jxs,bs->bjx", self.J_shapedirs, shape)
         locals_ = [rotate(rotation), rotate(neck), rotate(jaw), rotate(eyes[:, :3]), rotate(eyes[:, 3:])]
@@ -124,7 +126,9 @@ def made_head(num_shape: int = 8, correctives: bool = False, dtype: torch.dtype 
     waves = rng.normal(size=(num_shape, 2)) * 25
     directions = rng.normal(size=(num_shape, 3)) * 0.0025
     shapes = np.cos(xy @ waves.T + rng.uniform(0, 6, num_shape))[:, None, :] * directions.T[None]
-    joints = np.array([[0, 0.08, 0.03], [0, 0.06, 0.02], [0, 0.01, -0.01], [0.031, -0.02, -0.068], [-0.031, -0.02, -0.068]])
+    joints = np.array(
+        [[0, 0.08, 0.03], [0, 0.06, 0.02], [0, 0.01, -0.01], [0.031, -0.02, -0.068], [-0.031, -0.02, -0.068]]
+    )
     weights = np.zeros((v, 5))
     jaw = 1 / (1 + np.exp(-(xy[:, 1] - 0.045) / 0.004))
     jaw[iris] = 0

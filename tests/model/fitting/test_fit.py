@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +17,11 @@ from tests.model.fitting.conftest import CAMERA, Truth, make_truth
 from tests.model.fitting.made_head import NAMES, MadeHead
 
 E = len(NAMES)
-# Every frame of a made clip is an independent picture of the shape, and the codes are not small: let the data speak.
-CONFIG = FitConfig(shape_evidence=24.0)
+# Made frames are independent pictures of the shape, and made expressions are large: priors as wide as that.
+CONFIG = FitConfig(shape_evidence=24.0, expression_sd=0.5, tolerance=1e-5)
 
 
-def fit(model: LandmarkModel, landmarks: np.ndarray, valid: np.ndarray | None = None, **changes: float) -> FitResult:
+def fit(model: LandmarkModel, landmarks: np.ndarray, valid: np.ndarray | None = None, **changes: Any) -> FitResult:
     seen = np.ones(len(landmarks), dtype=bool) if valid is None else valid
     return fit_landmarks(model, landmarks, seen, CAMERA, config=replace(CONFIG, **changes))
 
@@ -92,11 +93,7 @@ def test_a_frame_the_head_cannot_explain_is_not_valid(model: LandmarkModel, trut
 
 def test_smoothing_lowers_jitter_and_keeps_the_motion(model: LandmarkModel, truth: Truth) -> None:
     noisy = truth.landmarks + np.random.default_rng(1).normal(size=truth.landmarks.shape) * 1.5
-    rough_settings = {
-        name: 1e3
-        for name in vars(CONFIG)
-        if name.startswith("smooth_")
-    }
+    rough_settings: dict[str, Any] = {name: 1e3 for name in vars(CONFIG) if name.startswith("smooth_")}
     smooth, rough = fit(model, noisy), fit(model, noisy, **rough_settings)
 
     def jitter(result: FitResult) -> float:

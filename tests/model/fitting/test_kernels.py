@@ -50,9 +50,8 @@ def evaluate(model: LandmarkModel, codes: np.ndarray, seen: Observations, derive
 
 def reference_cost(head: MadeHead, codes: torch.Tensor, seen: Observations) -> torch.Tensor:
     arrays = (seen.landmarks, seen.weights, seen.pair_weights, seen.deviation)
-    return reference.data_cost(
-        project(head, codes), *(torch.as_tensor(a, dtype=torch.float64) for a in arrays), CONFIG.cauchy
-    )
+    observed, weights, pair_weights, deviation = (torch.as_tensor(a, dtype=torch.float64) for a in arrays)
+    return reference.data_cost(project(head, codes), observed, weights, pair_weights, deviation, CONFIG.cauchy)
 
 
 def test_values_and_gradients_agree_with_the_reference(bent: MadeHead) -> None:

@@ -24,9 +24,7 @@ def test_exp_is_the_matrix_exponential_and_log_its_inverse(vector: np.ndarray) -
 def test_left_jacobian_is_the_derivative(vector: np.ndarray, direction: np.ndarray) -> None:
     step = 1e-6
     turn = rotations.exp(vector + step * direction) @ rotations.exp(vector - step * direction).T
-    np.testing.assert_allclose(
-        rotations.log(turn) / (2 * step), rotations.left_jacobian(vector) @ direction, atol=1e-6
-    )
+    np.testing.assert_allclose(rotations.log(turn) / (2 * step), rotations.left_jacobian(vector) @ direction, atol=1e-6)
 
 
 def test_log_near_half_a_turn() -> None:
