@@ -12,8 +12,8 @@ with the eye joints; all others are cast on the skin.
 from __future__ import annotations
 
 import argparse
-import atexit
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,14 +60,17 @@ class CalibrationConfig:
     """Distance of the camera from the head's origin."""
     min_cosine: float = 0.25
     """Surface seen more obliquely than this (cosine to the line of sight) is not used."""
+    hidden_sine: float = 0.2
+    """Turned away by this much (sine of the yaw, for a landmark on the outline), a landmark is not used."""
     spread_m: float = 0.003
     """A landmark with this spread gets half the weight of a perfect one."""
     seed: int = 7
     """Seed of the identities."""
 
 
-def face_landmarker(path: Path) -> Detector:
-    """MediaPipe's FaceLandmarker for still images.
+@contextmanager
+def face_landmarker(path: Path) -> Iterator[Detector]:
+    """MediaPipe's FaceLandmarker for still images, open within a ``with`` block.
 
     Args:
         path: the file ``face_landmarker.task``.
@@ -79,17 +82,17 @@ def face_landmarker(path: Path) -> Detector:
         running_mode=vision.RunningMode.IMAGE,
         num_faces=1,
     )
-    landmarker = vision.FaceLandmarker.create_from_options(options)
-    atexit.register(landmarker.close)  # its own destructor runs too late, when the interpreter is half gone
 
-    def detect(image: np.ndarray) -> np.ndarray | None:
-        found = landmarker.detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image)).face_landmarks
-        if not found:
-            return None
-        height, width = image.shape[:2]
-        return np.array([[point.x * width, point.y * height] for point in found[0]])
+    with vision.FaceLandmarker.create_from_options(options) as landmarker:
 
-    return detect
+        def detect(image: np.ndarray) -> np.ndarray | None:
+            found = landmarker.detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image))
+            if not found.face_landmarks:
+                return None
+            height, width = image.shape[:2]
+            return np.array([[point.x * width, point.y * height] for point in found.face_landmarks[0]])
+
+        yield detect
 
 
 def view_matrix(yaw_deg: float, pitch_deg: float) -> Tensor:
@@ -100,8 +103,8 @@ def view_matrix(yaw_deg: float, pitch_deg: float) -> Tensor:
     return torch.tensor(np.array(about_x) @ np.array(about_y), dtype=torch.float32)
 
 
-def portraits(head: HeadModel, config: CalibrationConfig) -> Iterator[Tensor]:
-    """Posed vertices (1, V, 3) in the camera frame, one portrait after the other."""
+def portraits(head: HeadModel, config: CalibrationConfig) -> Iterator[tuple[Tensor, float]]:
+    """Posed vertices (1, V, 3) in the camera frame and the yaw (degrees), one portrait after the other."""
     generator = torch.Generator().manual_seed(config.seed)
     shapes = config.identity_scale * torch.randn(config.identities, head.num_shape, generator=generator)
     shapes[0] = 0
@@ -110,7 +113,7 @@ def portraits(head: HeadModel, config: CalibrationConfig) -> Iterator[Tensor]:
         vertices, _ = head.pose(shape, jaw=jaw)
         for yaw in config.yaw_deg:
             for pitch in config.pitch_deg:
-                yield vertices @ view_matrix(yaw, pitch).T + torch.tensor([0.0, 0.0, config.distance_m])
+                yield vertices @ view_matrix(yaw, pitch).T + torch.tensor([0.0, 0.0, config.distance_m]), yaw
 
 
 def camera_of(config: CalibrationConfig) -> Camera:
@@ -133,12 +136,16 @@ def calibrate(head: HeadModel, detect: Detector, config: CalibrationConfig | Non
     """
     config = config or CalibrationConfig()
     camera = camera_of(config)
-    skin_faces = torch.nonzero(~face_mask(head, *NOT_SKIN)).squeeze(1)
+    # A ray that misses a lid's edge by a hair goes on into the socket: it must count as a miss, not as a deep hit.
+    hidden = face_mask(head, *NOT_SKIN) | face_mask(head, "eye_sockets", corners=3)
+    skin_faces = torch.nonzero(~hidden).squeeze(1)
     eye_faces = torch.nonzero(face_mask(head, "eyes")).squeeze(1)
     points: list[Tensor] = []
     trust: list[Tensor] = []
+    seen: list[Tensor] = []
+    yaws: list[float] = []
     made = 0
-    for vertices in portraits(head, config):
+    for vertices, yaw in portraits(head, config):
         made += 1
         pixels = detect(portrait(head, vertices, camera, oversample=1)[0].numpy())
         if pixels is None:
@@ -148,12 +155,37 @@ def calibrate(head: HeadModel, detect: Detector, config: CalibrationConfig | Non
         eyes = cast_back(head, vertices, eye_faces if len(eye_faces) else skin_faces, camera, where, config.min_cosine)
         for kept, skin_part, eye_part in zip((points, trust), skin, eyes, strict=True):
             kept.append(torch.cat([skin_part[:FIRST_IRIS], eye_part[FIRST_IRIS:]]))
+        seen.append(where)
+        yaws.append(yaw)
     if len(points) < 0.5 * made:
         raise ModelFileError(
             f"A face was found in only {len(points)} of {made} portraits of {head.id}",
             hint="Look at the portraits (model.head.portrait): are the head's groups painted as they should be?",
         )
-    return merge(head, torch.stack(points), torch.stack(trust), skin_faces, eye_faces, config)
+    facing = facing_side(torch.stack(seen), torch.tensor(yaws), config.hidden_sine)
+    return merge(head, torch.stack(points), torch.stack(trust) * facing, skin_faces, eye_faces, config)
+
+
+def facing_side(pixels: Tensor, yaw_deg: Tensor, hidden_sine: float) -> Tensor:
+    """How much each portrait shows the side of the face that each landmark is on.
+
+    On the far side of a turned face the detector still places its points, but the ray to them ends on the nose or on
+    the cheek in front. How far to the side a landmark is, is read off the portraits that are turned least.
+
+    Args:
+        pixels: (N, 478, 2) detected landmarks.
+        yaw_deg: (N,) degrees; a positive turn shows more of the image's right.
+        hidden_sine: a landmark on the face's outline is ignored where its side is turned away by this much (sine);
+            one half way to the middle where it is turned away by twice as much.
+
+    Returns:
+        (N, 478) factors in [0, 1].
+    """
+    frontal = pixels[yaw_deg.abs() == yaw_deg.abs().min()][..., 0]
+    middle = 0.5 * (frontal.amin(1, keepdim=True) + frontal.amax(1, keepdim=True))
+    half = 0.5 * (frontal.amax(1, keepdim=True) - frontal.amin(1, keepdim=True))
+    side = ((frontal - middle) / half).mean(0)
+    return (1 + side * torch.sin(torch.deg2rad(yaw_deg))[:, None] / hidden_sine).clamp(0, 1)
 
 
 def cast_back(
@@ -279,7 +311,8 @@ def embed(path: Path, landmarker: Path, config: CalibrationConfig | None = None)
     """
     arrays, metadata, digest = read_head_file(path)
     arrays = {name: array for name, array in arrays.items() if not name.startswith("landmarks.")}
-    embedding = calibrate(head_from_arrays(arrays, metadata, digest), face_landmarker(landmarker), config)
+    with face_landmarker(landmarker) as detect:
+        embedding = calibrate(head_from_arrays(arrays, metadata, digest), detect, config)
     arrays |= {
         "landmarks.face_index": embedding.face_index.numpy().astype(np.uint16),
         "landmarks.bary": embedding.bary.numpy(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,8 +33,9 @@ DISTANCE = torch.tensor([0.0, 0.0, CONFIG.distance_m])
 
 
 @pytest.fixture(scope="module")
-def detect(landmarker_file: Path) -> Detector:
-    return face_landmarker(landmarker_file)
+def detect(landmarker_file: Path) -> Iterator[Detector]:
+    with face_landmarker(landmarker_file) as detector:
+        yield detector
 
 
 def projected(points: torch.Tensor) -> np.ndarray:
@@ -75,7 +77,7 @@ def test_a_known_embedding_is_recovered(head: HeadModel) -> None:
     """A detector that sees exactly the embedding's own points: calibration must give them back."""
     assert head.landmarks is not None
     config = replace(CONFIG, identities=2, yaw_deg=(-20.0, 0.0, 20.0), pitch_deg=(-8.0, 8.0))
-    truth = iter([projected(head.landmark_points(vertices))[0] for vertices in portraits(head, config)])
+    truth = iter([projected(head.landmark_points(vertices))[0] for vertices, _ in portraits(head, config)])
     found = calibrate(head, lambda image: next(truth), config)
     rest = head.v_template[None]
     error = torch.linalg.norm(found.points(rest, head.faces) - head.landmark_points(rest), dim=-1)[0]
@@ -104,6 +106,12 @@ def test_embedding_lies_where_it_should(head: HeadModel) -> None:
     ball = torch.zeros(head.num_vertices, dtype=torch.bool)
     ball[head.groups["eyes"]] = True
     assert bool(ball[head.faces[embedding.face_index[468:]]].all())
+    # The outline of the face, which profiles tempt to slide: chin, corners of the jaw, in front of the ears, temples.
+    for right, left, least in ((172, 397, 0.030), (132, 361, 0.050), (234, 454, 0.055), (54, 284, 0.045)):
+        assert points[right, 0] < -least and points[left, 0] > least
+        assert float((points[right] * torch.tensor([-1.0, 1.0, 1.0]) - points[left]).norm()) < 0.012
+    lids = [33, 7, 163, 144, 145, 153, 154, 155, 133, 263, 249, 390, 373, 374, 380, 381, 382, 362]
+    assert float(points[lids, 2].max()) < float(joints[3, 2]) - 0.004  # lids lie in front of the eye joints
     assert points[10, 1] < points[1, 1] < points[13, 1] < points[152, 1]  # forehead, nose tip, lip, chin
     assert points[13, 1] < points[14, 1]  # upper above lower lip
     assert points[33, 0] < points[133, 0] < points[362, 0] < points[263, 0]  # corners of the eyes, from right to left
