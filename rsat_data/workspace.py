@@ -38,7 +38,7 @@ def write_json(path: Path, value: Any) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as stream:
-            json.dump(value, stream, indent=1, sort_keys=True)
+            json.dump(value, stream, indent=1)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
