@@ -17,7 +17,6 @@ EXTRAS = {
     "gsplat": "gpu",
     "pytorch3d": "gpu",
     "ray": "cluster",
-    "anny": "dev",
     "datasets": "dev",
 }
 

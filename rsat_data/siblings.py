@@ -28,6 +28,6 @@ def check_siblings() -> None:
                 continue
         raise ShadowedPackageError(
             f"The package '{name}' of rsat-data is hidden: Python finds {found} instead of {home / name}.",
-            hint="Run the command from another folder, or rename that file; datasets can be read from here all the same.",
+            hint="Run the command from another folder, or rename that file. Reading datasets works here all the same.",
             path=found,
         )

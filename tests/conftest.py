@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Folder of real recordings (clips/, audio/, heads/, ...): RSAT_TEST_DATA, or ../shared/data beside the checkout."""
+    """Folder of real recordings (clips/, audio/, heads/, ...): RSAT_TEST_DATA, or ../shared/data of the checkout."""
     root = Path(__file__).resolve().parents[1]
     folder = Path(os.environ.get("RSAT_TEST_DATA", root.parent / "shared" / "data"))
     if not (folder / "clips").is_dir():

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipelines.speech.decoding import SAMPLE_RATE, Piece, Span, decode_soundly, most_tokens
 from pipelines.speech.words import Transcript, Word
-from rsat_data.errors import ModelFileError
+from rsat_data.errors import ModelFileError, UnsupportedSource
 from rsat_data.optional import require
 
 if TYPE_CHECKING:
@@ -77,6 +77,22 @@ def open_whisper(kind: Any, folder: Path, device: str, compute_type: str, thread
         ) from error
 
 
+def choose_language(model: Any, audio: np.ndarray, chunks: Sequence[tuple[float, float]], asked: str) -> str:
+    """The language asked for, or the detected one where none was; ``en`` for an English-only model.
+
+    Raises:
+        UnsupportedSource: Whisper does not know the language asked for.
+    """
+    if not asked or not model.model.is_multilingual:
+        return detect_language(model, audio, chunks)
+    if asked not in model.supported_languages:
+        raise UnsupportedSource(
+            f"Whisper does not know the language {asked!r}.",
+            hint="Give an ISO 639-1 code such as en, de or zh in the sidecar or as speech.language, or none.",
+        )
+    return asked
+
+
 def detect_language(model: Any, audio: np.ndarray, chunks: Sequence[tuple[float, float]]) -> str:
     """Language of the longest stretch of speech; ``en`` for an English-only model."""
     if not model.model.is_multilingual:
@@ -99,9 +115,7 @@ def transcribe(
     """
     if not chunks:
         return Transcript(language=config.language, words=(), timing="none")
-    language = (
-        config.language if config.language and model.model.is_multilingual else detect_language(model, audio, chunks)
-    )
+    language = choose_language(model, audio, chunks, config.language)
 
     def decode(spans: Sequence[Span], options: Mapping[str, Any]) -> list[Piece]:
         return [_decode(model, audio, span, language, config.beam_size, options) for span in spans]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.speech.asr_faster_whisper import detect_language, forbid_network, open_whisper
+from pipelines.speech.asr_faster_whisper import choose_language, forbid_network, open_whisper
 from pipelines.speech.decoding import SAMPLE_RATE, Piece, Span, decode_soundly, most_tokens
 from pipelines.speech.words import Transcript, Word
 from rsat_data.errors import ModelFileError
@@ -89,9 +89,7 @@ def transcribe(
     if not chunks:
         return Transcript(language=config.language, words=(), timing="none")
     package = load_package()
-    language = (
-        config.language if config.language and model.model.is_multilingual else detect_language(model, audio, chunks)
-    )
+    language = choose_language(model, audio, chunks, config.language)
     model.max_length = 8 + most_tokens(max(end - start for start, end in chunks))  # all that its batches go by
     tokenizer: Any = None
 

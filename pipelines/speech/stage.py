@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipelines.speech.config import SpeechConfig
@@ -52,6 +53,8 @@ def run(ctx: StageContext, config: SpeechConfig) -> Mapping[str, Any]:
     from pipelines.speech.turns import make_turns
     from pipelines.speech.words import joined_text
 
+    if not config.language and ctx.metadata.get("language"):
+        config = replace(config, language=str(ctx.metadata["language"]))
     num_frames = int(ctx.unit["num_frames"])
     mouths = inputs.read_faces(ctx.inputs["faces"])
     sound = inputs.read_sound(ctx, tuple(mouths), num_frames)
@@ -140,6 +143,6 @@ STAGE = Stage(
     inputs=("ingest", "faces"),
     models=models,
     key_material=key_material,
-    metadata_fields=("audio",),
+    metadata_fields=("audio", "language"),
     resources=Resources(cpu=1.0, memory_gb=1.5, timeout_s=1800.0),
 )

@@ -35,6 +35,7 @@ def test_nothing_to_transcribe(whisper_folder: Path) -> None:
     assert transcribe(model, np.zeros(16000, np.float32), [], CONFIG).words == ()
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not is_installed("whisperx"), reason="whisperx is not installed: make test-full has it")
 def test_whisperx_hears_the_same(whisper_folder: Path, telephone_call) -> None:
     from pipelines.speech import asr_whisperx
@@ -51,6 +52,7 @@ def test_whisperx_hears_the_same(whisper_folder: Path, telephone_call) -> None:
     assert np.median([abs(a - b) for a, b in both]) < 0.2
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not is_installed("whisperx"), reason="whisperx is not installed: make test-full has it")
 def test_whisperx_says_where_alignment_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines.speech.asr_whisperx import alignment_source

@@ -161,6 +161,14 @@ def test_audio_named_by_the_sidecar(context, telephone_call, lips_truth, tmp_pat
         STAGE.run(context(samples, lips_truth, metadata={"audio": {"A": given["A"]}}), PLAIN)
 
 
+def test_language_of_the_sidecar_is_used(context, telephone_call, lips_truth) -> None:
+    ctx = context(telephone_call[0], lips_truth, start_s=START_S, metadata={"language": "en"})
+    STAGE.run(ctx, PLAIN)
+    assert read(ctx.out)[0]["language"] == "en"
+    with pytest.raises(UnsupportedSource, match="'tlh'"):
+        STAGE.run(context(telephone_call[0], lips_truth, start_s=START_S, metadata={"language": "tlh"}), PLAIN)
+
+
 def test_missing_models_are_named_with_the_command(context, tmp_path: Path, segmentation_file: Path) -> None:
     voice = np.random.default_rng(0).normal(0, 0.1, 25 * 640)
     tracks = np.ones((25, 1), dtype=bool)
