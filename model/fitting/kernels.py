@@ -91,31 +91,51 @@ def _add_linear(linear, k, u, v, jac, n):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=_FAST)
-def _add_corrective(corrective, bends, k, u, v, turns, jacobians, jac, n, start):  # type: ignore[no-untyped-def]
-    """Derivatives by jaw and eye angles through the correctives (27, 3 N): d(R - I) = hat(J d) R."""
-    for entry in range(corrective.shape[0]):
-        if not bends[k, entry // 9]:
+def _turn_changes(turns, jacobians, changes):  # type: ignore[no-untyped-def]
+    """Derivatives (27, 3) of the entries of R - I of jaw and eyes by their own axis-angles: hat(J d) R."""
+    for joint in range(3):
+        for line in range(3):
+            first, second = (line + 1) % 3, (line + 2) % 3
+            for column in range(3):
+                up, down = turns[joint, second, column], turns[joint, first, column]
+                for a in range(3):
+                    changes[9 * joint + 3 * line + column, a] = (
+                        jacobians[joint, first, a] * up - jacobians[joint, second, a] * down
+                    )
+
+
+@njit(cache=True, fastmath=_FAST)
+def _add_corrective(entries, bends, k, u, v, changes, jac, n, start):  # type: ignore[no-untyped-def]
+    """Derivatives by jaw and eye angles through the correctives (N, 27, 3) of landmark k."""
+    u0, u1, u2 = u
+    v0, v1, v2 = v
+    for joint in range(entries.shape[1] // 9):
+        if not bends[k, joint]:
             continue
-        row = corrective[entry]
-        c0, c1, c2 = row[3 * k], row[3 * k + 1], row[3 * k + 2]
-        along_u = c0 * u[0] + c1 * u[1] + c2 * u[2]
-        along_v = c0 * v[0] + c1 * v[1] + c2 * v[2]
-        joint, line, column = entry // 9, entry // 3 % 3, entry % 3
-        first, second = (line + 1) % 3, (line + 2) % 3
-        up, down = turns[joint, second, column], turns[joint, first, column]
-        for a in range(3):
-            change = jacobians[joint, first, a] * up - jacobians[joint, second, a] * down
-            jac[n, start + 3 * joint + a] += along_u * change
-            jac[n + 1, start + 3 * joint + a] += along_v * change
+        du0 = du1 = du2 = dv0 = dv1 = dv2 = np.float32(0.0)
+        for entry in range(9 * joint, 9 * joint + 9):
+            c0, c1, c2 = entries[k, entry, 0], entries[k, entry, 1], entries[k, entry, 2]
+            along_u = c0 * u0 + c1 * u1 + c2 * u2
+            along_v = c0 * v0 + c1 * v1 + c2 * v2
+            d0, d1, d2 = changes[entry, 0], changes[entry, 1], changes[entry, 2]
+            du0, du1, du2 = du0 + along_u * d0, du1 + along_u * d1, du2 + along_u * d2
+            dv0, dv1, dv2 = dv0 + along_v * d0, dv1 + along_v * d1, dv2 + along_v * d2
+        c = start + 3 * joint
+        jac[n, c] += du0
+        jac[n, c + 1] += du1
+        jac[n, c + 2] += du2
+        jac[n + 1, c] += dv0
+        jac[n + 1, c + 1] += dv1
+        jac[n + 1, c + 2] += dv2
 
 
 @njit(cache=True, fastmath=_FAST)
 def _rows(  # type: ignore[no-untyped-def]
     turns, jacobians, origin, observed, weights, s, cc, intrinsics, num_linear,
-    root, root_linear, root_corrective, root_bends,
-    jaw_index, jaw, jaw_linear, jaw_corrective, jaw_bends,
-    eye_index, eye_side, eye, eye_linear, eye_corrective, eye_bends,
-    points, derive, jac, res, factors,
+    root, root_linear, root_entries, root_bends,
+    jaw_index, jaw, jaw_linear, jaw_entries, jaw_bends,
+    eye_index, eye_side, eye, eye_linear, eye_entries, eye_bends,
+    points, derive, jac, res, factors, changes,
 ):  # fmt: skip
     """Weighted residuals and Jacobian rows of the landmarks of one frame; returns their cost.
 
@@ -126,6 +146,8 @@ def _rows(  # type: ignore[no-untyped-def]
     fx, fy, cx, cy = intrinsics[0], intrinsics[1], intrinsics[2], intrinsics[3]
     r_jaw, r_all = turns[0], turns[3]
     total = 0.0
+    if derive:
+        _turn_changes(turns, jacobians, changes)
     for l in range(weights.shape[0]):  # noqa: E741
         x0, x1, x2 = root[3 * l], root[3 * l + 1], root[3 * l + 2]
         jl, el, side = jaw_index[l], eye_index[l], eye_side[l]
@@ -170,13 +192,13 @@ def _rows(  # type: ignore[no-untyped-def]
             e = eye0 + 3 * side
             jac[n, e], jac[n, e + 1], jac[n, e + 2] = _swing(eye_arm, hu, jacobians[1 + side])
             jac[n + 1, e], jac[n + 1, e + 1], jac[n + 1, e + 2] = _swing(eye_arm, hv, jacobians[1 + side])
-        _add_corrective(root_corrective, root_bends, l, hu, hv, turns, jacobians, jac, n, jaw0)
+        _add_corrective(root_entries, root_bends, l, hu, hv, changes, jac, n, jaw0)
         if jl >= 0:
             ku, kv = _turn_back(r_jaw, hu), _turn_back(r_jaw, hv)
-            _add_corrective(jaw_corrective, jaw_bends, jl, ku, kv, turns, jacobians, jac, n, jaw0)
+            _add_corrective(jaw_entries, jaw_bends, jl, ku, kv, changes, jac, n, jaw0)
         if el >= 0:
             eu, ev = _turn_back(turns[1 + side], hu), _turn_back(turns[1 + side], hv)
-            _add_corrective(eye_corrective, eye_bends, el, eu, ev, turns, jacobians, jac, n, jaw0)
+            _add_corrective(eye_entries, eye_bends, el, eu, ev, changes, jac, n, jaw0)
         jac[n, rot0], jac[n, rot0 + 1], jac[n, rot0 + 2] = _swing(whole, gu, jacobians[3])
         jac[n + 1, rot0], jac[n + 1, rot0 + 1], jac[n + 1, rot0 + 2] = _swing(whole, gv, jacobians[3])
         jac[n, org0], jac[n, org0 + 1], jac[n, org0 + 2] = gu
@@ -251,10 +273,10 @@ def linearise(  # type: ignore[no-untyped-def]
     cauchy,  # float32
     intrinsics,  # (4,) float32: fx, fy, cx, cy
     # Each part of the landmark model: rest (3 N), across (C, 3 N), linear (N, 3, C), corrective (27 or 0, 3 N),
-    # bends (N, 3).
-    root_rest, root_across, root_linear, root_corrective, root_bends,
-    jaw_index, jaw_rest, jaw_across, jaw_linear, jaw_corrective, jaw_bends,
-    eye_index, eye_side, eye_rest, eye_across, eye_linear, eye_corrective, eye_bends,
+    # entries (N, 27 or 0, 3), bends (N, 3).
+    root_rest, root_across, root_linear, root_corrective, root_entries, root_bends,
+    jaw_index, jaw_rest, jaw_across, jaw_linear, jaw_corrective, jaw_entries, jaw_bends,
+    eye_index, eye_side, eye_rest, eye_across, eye_linear, eye_corrective, eye_entries, eye_bends,
     points,  # out (T, L, 2) float32: projections, pixels
     cost,  # out (T,) float64
     gradient,  # out (T, P) float32
@@ -279,6 +301,7 @@ def linearise(  # type: ignore[no-untyped-def]
         jaw = np.zeros(jaw_rest.shape[0], np.float32)
         eye = np.zeros(eye_rest.shape[0], np.float32)
         turn = np.zeros(27, np.float32)
+        changes = np.zeros((27, 3), np.float32)
         for t in range(block * _BLOCK, min(num_frames, (block + 1) * _BLOCK)):
             for a in range(27):
                 turn[a] = turns[t, a // 9, a // 3 % 3, a % 3]
@@ -289,10 +312,10 @@ def linearise(  # type: ignore[no-untyped-def]
             _affine(eye_rest, eye_across, eye_corrective, codes[t], turn, eye)
             total = _rows(
                 turns[t], jacobians[t], origins[t], observed[t], weights[t], scale[t], cc, intrinsics, num_linear,
-                root, root_linear, root_corrective, root_bends,
-                jaw_index, jaw, jaw_linear, jaw_corrective, jaw_bends,
-                eye_index, eye_side, eye, eye_linear, eye_corrective, eye_bends,
-                points[t], derive, jac, res, factors,
+                root, root_linear, root_entries, root_bends,
+                jaw_index, jaw, jaw_linear, jaw_entries, jaw_bends,
+                eye_index, eye_side, eye, eye_linear, eye_entries, eye_bends,
+                points[t], derive, jac, res, factors, changes,
             )  # fmt: skip
             total += _pair_rows(pairs, pair_weights[t], cc, num_points, derive, jac, res, factors)
             cost[t] = total

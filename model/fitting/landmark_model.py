@@ -48,6 +48,8 @@ class Part:
     """(C, 3 N) float32: the same numbers, a row per code."""
     corrective: np.ndarray
     """(27, 3 N) float32: derivative by the entries of R - I of jaw, left eye, right eye; (0, 3 N) without any."""
+    entries: np.ndarray
+    """(N, 27, 3) float32: the same numbers, landmark by landmark."""
     bends: np.ndarray
     """(N, 3) bool: whether the correctives of jaw, left eye, right eye move the landmark at all."""
 
@@ -57,7 +59,7 @@ def make_part(index: np.ndarray, rest: np.ndarray, linear: np.ndarray, correctiv
     n, _, c = linear.shape
     bends = np.zeros((n, 3), dtype=bool)
     if corrective.shape[2]:
-        bends = np.abs(corrective.reshape(n, 3, 3, 9)).max(axis=(1, 3)) > 0
+        bends = np.ascontiguousarray(np.abs(corrective.reshape(n, 3, 3, 9)).max(axis=(1, 3)) > 0)
     single = [np.ascontiguousarray(array, dtype=np.float32) for array in (rest, linear, corrective)]
     return Part(
         index,
@@ -65,6 +67,7 @@ def make_part(index: np.ndarray, rest: np.ndarray, linear: np.ndarray, correctiv
         single[1],
         np.ascontiguousarray(single[1].reshape(3 * n, c).T),
         np.ascontiguousarray(single[2].reshape(3 * n, corrective.shape[2]).T),
+        np.ascontiguousarray(single[2].transpose(0, 2, 1)),
         bends,
     )
 

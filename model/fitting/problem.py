@@ -194,7 +194,7 @@ def linearise(
     hessian = np.zeros((size, p, p), np.float32)
 
     def arrays(part: Part) -> tuple[np.ndarray, ...]:
-        return part.rest, part.across, part.linear, part.corrective, part.bends
+        return part.rest, part.across, part.linear, part.corrective, part.entries, part.bends
 
     kernels.linearise(  # type: ignore[call-arg]
         _single(codes[:, :c]), _single(rotations.exp(angles)), _single(rotations.left_jacobian(angles)),
