@@ -67,7 +67,7 @@ demo: $(READY)
 
 test: $(READY)
 	$(VENV)/bin/rsat-data models fetch
-	$(VENV)/bin/python -m pytest -m 'not full and not gpu' $(PYTEST)
+	$(VENV)/bin/python -m pytest -n auto --dist loadfile -m 'not full and not gpu' $(PYTEST)
 
 full: $(READY_FULL)
 	@echo "Ready: $(VENV_FULL)/bin/rsat-data"

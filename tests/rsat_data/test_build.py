@@ -154,11 +154,14 @@ def test_kill_9_at_random_moments_then_the_same_result(tmp_path: Path) -> None:
     out = tmp_path / "out"
     root = Path(__file__).resolve().parents[2]
     moments = random.Random(7)
-    for _ in range(4):
+    for kill in range(4):
         driver = subprocess.Popen(
             [sys.executable, "-c", SCRIPT, str(folder), str(out)], cwd=root, env=os.environ | {"PYTHONPATH": str(root)}
         )
-        time.sleep(moments.uniform(0.3, 2.0))
+        # Not before it has got further than the run before it, however slow the machine is; then at any moment.
+        while driver.poll() is None and len(list(out.rglob("done.json"))) < 1 + 3 * kill:
+            time.sleep(0.02)
+        time.sleep(moments.uniform(0.0, 0.5))
         driver.send_signal(signal.SIGKILL)
         driver.wait()
     result = build(folder, out, sleep_s=0.2)
