@@ -36,7 +36,7 @@ class FitConfig:
     """Prior standard deviation of whitened shape codes."""
     shape_frames: int = 24
     """Frames from which the shape is solved: the first the most frontal, the others as different as possible."""
-    shape_evidence: float = 10.0
+    shape_evidence: float = 12.0
     """How many independent pictures those frames count for; landmark errors of one face repeat from frame to frame."""
     shape_iterations: int = 8
     """Joint iterations of shape and codes."""
@@ -87,7 +87,7 @@ class FitConfig:
     """Levenberg-Marquardt iterations of the codes, after the shape is known."""
     cg_iterations: int = 12
     """Conjugate-gradient iterations of one step; frames couple only through the smoothing."""
-    tolerance: float = 1e-3
+    tolerance: float = 3e-3
     """Relative decrease of the total cost below which iterations end."""
     window: int = 768
     """Frames fitted at once. Longer clips are cut into overlapping windows, so memory does not grow with length."""

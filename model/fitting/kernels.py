@@ -174,6 +174,10 @@ def _rows(  # type: ignore[no-untyped-def]
         res[n], res[n + 1] = f * ru, f * rv
         if not derive:
             continue
+        if f <= nil:
+            for c in range(org0 + 3):
+                jac[n, c] = jac[n + 1, c] = nil
+            continue
         # Pulls: derivatives of the weighted residual by a displacement, in the camera's, head's and joints' frames.
         k = f * s * iz
         gu, gv = (k * fx, nil, -k * fx * xn), (nil, k * fy, -k * fy * yn)

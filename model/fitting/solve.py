@@ -19,6 +19,8 @@ from model.fitting.problem import Linearisation, Observations, Priors, linearise
 
 _MAX_STEP = 0.35
 """Largest change of an angle (radians) in one step; also the largest relative change of the distance."""
+_MIN_ITERATIONS = 2
+"""Iterations done in any case: the first steps of badly started frames may all be refused."""
 _MAX_LINEAR_STEP = 2.0
 """Largest change of an expression or shape code in one step."""
 
@@ -143,7 +145,7 @@ def solve_codes(
     here = linearise(model, codes, seen, camera, priors, config)
     share, slope = smoothing(codes)
     damping = np.full(num, 1e-3)
-    for _ in range(iterations if iterations is not None else config.iterations):
+    for number in range(iterations if iterations is not None else config.iterations):
         diagonal = np.diagonal(here.hessian, axis1=1, axis2=2)
         extra = damping[:, None] * diagonal + 1e-9
         step = _conjugate_gradients(
@@ -161,7 +163,8 @@ def solve_codes(
         share, slope = smoothing(codes)
         damping = np.clip(np.where(better, damping / 8, damping * 10), 1e-6, 1e6)
         gain = float(np.sum((before - after)[better]))
-        if better.mean() > 0.99 and gain <= config.tolerance * float(np.sum(before)):
+        # Near the optimum float32 noise refuses steps of some frames: they are done, and keep no other waiting.
+        if number >= _MIN_ITERATIONS and gain <= config.tolerance * float(np.sum(before)):
             break
     return codes, here
 
