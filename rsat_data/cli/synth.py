@@ -197,7 +197,7 @@ def write_dataset(config: SynthConfig, *, quiet: bool = False) -> dict[str, Any]
     return {"out": str(config.out), "rows": dict(published.rows), "conversations": published.clips}
 
 
-#: Measured on one core of a 2020s x86 server; orders of magnitude, for --dry-run only.
+#: Rough figures for one core, for --dry-run only: an order of magnitude, not a promise.
 _RENDER_S_PER_MEGAPIXEL_FRAME, _START_S_PER_CLIP, _ROW_S_PER_SECOND = 0.13, 12.0, 0.004
 _VIDEO_BYTES_PER_S, _ROW_BYTES_PER_S = 160_000, 45_000
 
