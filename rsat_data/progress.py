@@ -60,6 +60,7 @@ class Bars:
                 BarColumn(bar_width=28),
                 TextColumn("{task.fields[amount]:>18}"),
                 TextColumn("{task.fields[rate]:>12}"),
+                TextColumn("after"),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
