@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,24 @@ import yaml
 from rsat_data.manifest import ManifestEntry
 
 if TYPE_CHECKING:
-    from rsat_data.publish import DatasetInfo
     from schemas import Column
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a person says about a dataset as a whole."""
+
+    name: str = "rsat-data"
+    """Title of the card."""
+    description: str = ""
+    """A paragraph for the card."""
+    citation: str = ""
+    """BibTeX or text; empty for none."""
+    url: str = ""
+    """Where the dataset is or will be found; empty for nowhere."""
+    date: str = ""
+    """Day of publication as YYYY-MM-DD; empty for none, so that the same rows give the same bytes on any day."""
+
 
 TABLES = ("triplets", "clips")
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rsat_data import __version__, card
+from rsat_data.card import DatasetInfo
 from rsat_data.errors import DatasetError
 from rsat_data.manifest import ManifestEntry
 from rsat_data.meta_tables import quarantine_records, source_records, subject_records
@@ -53,22 +54,6 @@ _ROW_KEYS = (
     "pii",
 )
 _CLIP_KEYS = ("clip_id", "dyad_id", "source_id", "row_id_a", "row_id_b", "subject_id_a")
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """What a person says about a dataset as a whole."""
-
-    name: str = "rsat-data"
-    """Title of the card."""
-    description: str = ""
-    """A paragraph for the card."""
-    citation: str = ""
-    """BibTeX or text; empty for none."""
-    url: str = ""
-    """Where the dataset is or will be found; empty for nowhere."""
-    date: str = ""
-    """Day of publication as YYYY-MM-DD; empty for none, so that the same rows give the same bytes on any day."""
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,14 @@ import click
 
 from rsat_data import __version__, registry
 from rsat_data.build import BuildResult, Line
+from rsat_data.card import DatasetInfo
 from rsat_data.config import DatasetConfig, as_mapping, resolve
 from rsat_data.engine.local import LocalEngine
 from rsat_data.errors import EXIT_OK, EXIT_QUARANTINE, DiskFullError, UsageError
 from rsat_data.estimate import estimate
 from rsat_data.plan import Recipe
 from rsat_data.progress import Bars
-from rsat_data.publish import DatasetInfo, Published, publish
+from rsat_data.publish import Published, publish
 from rsat_data.sources import find_sources
 from rsat_data.workspace import Failure, Workspace
 

@@ -23,7 +23,7 @@ from schemas.validators import audio_fits, row_problems
 from schemas.vocabulary import KINSHIP, PERSONS, SENIOR_OF_CLIP, STATUS, senior_of_person
 
 if TYPE_CHECKING:
-    from pipelines.assemble.stage import AssembleConfig
+    from pipelines.assemble.config import AssembleConfig
 
 Row = dict[str, Any]
 

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from pipelines.assemble.config import AssembleConfig
 from pipelines.stage import Resources, Stage, StageContext
 
 ROWS_FILE, CLIPS_FILE = "rows.parquet", "clip.parquet"
-
-
-@dataclass(frozen=True)
-class AssembleConfig:
-    """Options of the assemble stage."""
-
-    metadata_confidence: float = 1.0
-    """Trust in a relation that the owner of the source stated, in [0, 1]."""
-    always_pii: tuple[str, ...] = ("face", "voice")
-    """Kinds of personal data that every row holds, whatever the sidecar says."""
 
 
 def key_material(config: AssembleConfig) -> dict[str, str]:

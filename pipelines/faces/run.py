@@ -15,12 +15,12 @@ import numpy as np
 import soundfile
 
 from pipelines.faces.blendshapes import INDEX
+from pipelines.faces.config import FacesConfig
 from pipelines.faces.crop import Window, cut, extents, fixed_window
 from pipelines.faces.gaps import angles, fill_linear, fill_poses
 from pipelines.faces.matte import enlarge
 from pipelines.faces.nets import FaceDetector, FaceLandmarker, PersonSegmenter
 from pipelines.faces.quality import sharpness, still_candidates
-from pipelines.faces.stage import FacesConfig
 from pipelines.faces.tracking import PeopleTracker, stack
 from pipelines.ingest.media import SAMPLE_RATE, VideoWriter, iter_frames
 from pipelines.stage import StageContext

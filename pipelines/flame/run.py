@@ -16,7 +16,7 @@ from model.fitting.fit import FitResult, fit_landmarks
 from model.fitting.landmark_model import LandmarkModel, landmark_model
 from model.head.load import load_head
 from pipelines.faces.blendshapes import BLENDSHAPES
-from pipelines.flame.stage import FlameConfig
+from pipelines.flame.config import FlameConfig
 from pipelines.stage import StageContext
 from rsat_data.errors import SkippedClip, StageError
 

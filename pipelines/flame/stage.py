@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.fitting.config import FitConfig
+from pipelines.flame.config import FlameConfig
 from pipelines.stage import Resources, Stage, StageContext
-
-
-@dataclass(frozen=True)
-class FlameConfig(FitConfig):
-    """Which head is fitted, through which camera, and all settings of the fit."""
-
-    head: str = "open"
-    """The open head that comes with the project, or the path of another head file."""
-    focal: float = 1.6
-    """Focal length of the source's camera, in units of the longer side of its picture: 35 degrees across."""
 
 
 def key_material(config: FlameConfig) -> Mapping[str, str]:

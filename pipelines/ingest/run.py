@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.faces.nets import FaceDetector, FaceLandmarker
+from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.container import RE_ENCODE_HINT
 from pipelines.ingest.media import MediaInfo, probe
 from pipelines.ingest.scan import Scan, scan_video, too_long
 from pipelines.ingest.sound import write_sound
 from pipelines.ingest.spans import Clip, Skipped, clips_of_shot, runs_of_same_faces
-from pipelines.ingest.stage import IngestConfig
 from pipelines.ingest.tracks import link, real_faces
 from pipelines.stage import StageContext
 from rsat_data.errors import NoAudioTrack, NoVideoTrack, SkippedSource, UnsupportedSource

@@ -12,12 +12,12 @@ from av.video.reformatter import Interpolation
 
 from pipelines.faces.boxes import cut_square, square_around
 from pipelines.faces.nets import FaceDetector, FaceLandmarker
+from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.container import Opened, frame_rate, open_media, unreadable
 from pipelines.ingest.frames import Upright, iter_decoded, to_rgb, upright_of
 from pipelines.ingest.media import MediaInfo
 from pipelines.ingest.shots import CutFinder, shots_between
 from pipelines.ingest.spans import FPS
-from pipelines.ingest.stage import IngestConfig
 from pipelines.ingest.tracks import Look
 from rsat_data.errors import UnsupportedSource
 

@@ -164,8 +164,9 @@ def write_dataset(config: SynthConfig, *, quiet: bool = False) -> dict[str, Any]
 
     from pipelines.synth.dataset import described, make_parts
     from pipelines.synth.driver import prepare_folder
+    from rsat_data.card import DatasetInfo
     from rsat_data.progress import Bars
-    from rsat_data.publish import DatasetInfo, publish
+    from rsat_data.publish import publish
 
     info = DatasetInfo(
         name="Synthetic conversations",

@@ -13,7 +13,8 @@ import yaml
 
 import rsat_data
 import schemas
-from rsat_data.publish import DatasetInfo, publish
+from rsat_data.card import DatasetInfo
+from rsat_data.publish import publish
 from tests.dataset_factory import default_specs, make_dataset, write_part
 
 

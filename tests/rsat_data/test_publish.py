@@ -10,9 +10,10 @@ import pytest
 import rsat_data
 import rsat_data.writer
 import schemas
+from rsat_data.card import DatasetInfo
 from rsat_data.errors import DatasetError
 from rsat_data.manifest import read_manifest
-from rsat_data.publish import ROWS_FILE, DatasetInfo, publish
+from rsat_data.publish import ROWS_FILE, publish
 from rsat_data.stats import Moments
 from rsat_data.validate import validate
 from schemas.arrow import table_from_rows
