@@ -75,6 +75,8 @@ full: $(READY_FULL)
 test-full: $(READY_FULL)
 	$(VENV_FULL)/bin/rsat-data models fetch
 	$(VENV_FULL)/bin/python -m pytest -m full $(PYTEST)
+	@echo "== the whole line and the maths again, with whisperx and the oldest torch that is supported"
+	$(VENV_FULL)/bin/python -m pytest -n auto --dist loadfile tests/test_line.py tests/model $(PYTEST)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
