@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -85,3 +88,26 @@ def test_sidecar_is_read_and_bad_ones_name_the_fault(tmp_path: Path) -> None:
 
 def test_printable_escapes_control_characters() -> None:
     assert printable(Path("a\tb\x1b[31m.mp4")) == "a\\tb\\x1b[31m.mp4"
+
+
+def test_a_pipe_is_refused_without_waiting_on_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    error = find_sources(tmp_path)[0].error
+    assert isinstance(error, UnreadableSource) and "not a regular file" in str(error)
+
+
+def test_a_file_that_may_not_be_read_is_named() -> None:
+    # In a program of its own, which gives up root's rights where the suite runs as root.
+    code = (
+        "import os, sys, pathlib\nfrom rsat_data.sources import find_sources\nimport rsat_data.config, yaml\n"
+        "if os.geteuid() == 0: os.seteuid(65534)\n"
+        "source, = find_sources(pathlib.Path(sys.argv[1]))\n"
+        "print(type(source.error).__name__, source.error)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        locked = Path(folder, "locked.mp4")
+        locked.write_bytes(b"x")
+        locked.chmod(0)
+        result = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
+    assert result.stdout.startswith("UnreadableSource locked.mp4 cannot be read: Permission denied")
