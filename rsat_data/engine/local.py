@@ -30,6 +30,8 @@ OnDone = Callable[[Outcome], Iterable[Task]]
 OnProgress = Callable[[Task, float], None]
 
 _STDERR_TAIL = 4000
+#: A worker that has not come up after so many seconds is given up, together with the task it was started for.
+_START_S = 120.0
 _ENTRY = "import sys; sys.path.append({home!r}); from rsat_data.engine.worker import main; main()"
 
 
@@ -42,6 +44,11 @@ class _Worker:
     started: float = 0.0
     tasks_done: int = 0
     ready: bool = False
+
+    def is_late(self) -> bool:
+        """Whether its task ran past its time limit; the start of the program is not counted as the task's time."""
+        limit = self.task.timeout_s + (0.0 if self.ready else _START_S) if self.task else float("inf")
+        return time.monotonic() - self.started > limit
 
 
 @dataclass
@@ -86,7 +93,7 @@ class LocalEngine:
                 for outcome in self._listen(worker, selector, on_progress):
                     for task in on_done(outcome):
                         self._push(task)
-            for worker in [w for w in self._pool if w.task and time.monotonic() - w.started > w.task.timeout_s]:
+            for worker in [w for w in self._pool if w.is_late()]:
                 assert worker.task is not None
                 limit = f"ran past its limit of {worker.task.timeout_s:.0f} s"
                 outcome = self._stopped(worker, selector, "UnitTimeout", limit)
@@ -153,7 +160,7 @@ class LocalEngine:
         for line in lines:
             message: dict[str, Any] = json.loads(line)
             if message["type"] == "ready":
-                worker.ready = True
+                worker.ready, worker.started = True, time.monotonic()
             elif message["type"] == "progress" and worker.task:
                 on_progress(worker.task, message["fraction"])
             elif message["type"] in ("done", "error"):
