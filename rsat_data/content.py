@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_CHUNK = 1 << 20
-
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text. NaN and infinity are refused."""
@@ -22,12 +20,9 @@ def content_hash(value: Any, *, length: int = 32) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes as 64 hex digits, read in chunks."""
-    digest = hashlib.sha256()
+    """sha256 of a file's bytes as 64 hex digits, read in pieces."""
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def source_id(sha256: str) -> str:

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from rsat_data.content import file_sha256
 from rsat_data.errors import ModelFileError, OfflineError
 
 HOME_VARIABLE = "RSAT_DATA_HOME"
@@ -208,12 +209,6 @@ def model_hash(name: str) -> str:
     return get(name).sha256
 
 
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file, read in pieces of 1 MB."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def check_file(path: Path, file: ModelFile) -> None:
     """Compare a file on disk with the register.
 
@@ -227,7 +222,7 @@ def check_file(path: Path, file: ModelFile) -> None:
             hint="Fetch it again: rsat-data models fetch",
             path=path,
         )
-    digest = sha256_of(path)
+    digest = file_sha256(path)
     if digest != file.sha256:
         raise ModelFileError(
             f"{path} is not {file.name}: expected sha256 {file.sha256}, got {digest}.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
 import signal
@@ -23,6 +22,7 @@ from rsat_data.config import DatasetConfig, as_mapping, resolve
 from rsat_data.engine.local import LocalEngine
 from rsat_data.errors import EXIT_OK, EXIT_QUARANTINE, DiskFullError, UsageError
 from rsat_data.estimate import estimate
+from rsat_data.machine import memory, usable_cores
 from rsat_data.plan import Recipe
 from rsat_data.progress import Bars
 from rsat_data.publish import Published, publish
@@ -108,8 +108,8 @@ def with_models(recipe: Recipe, *, offline: bool) -> Recipe:
 
 def processes(asked: int | None) -> tuple[int, int, float]:
     """Worker processes, threads in each, and memory in GB that they may use together."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    cores = usable_cores()
+    memory_gb = (memory()[0] or 4 << 30) / 1e9
     workers = asked or max(1, min(cores, int(memory_gb // 2)))
     return workers, max(1, cores // workers), 0.8 * memory_gb
 
