@@ -7,7 +7,8 @@
 Per person: correlation of the jaw's opening, mean correlation of both blinks, share of frames in which `speaking` is
 right, mean error of the head's rotation (degrees), mean distance of the face's vertices after a rigid alignment and
 after one with scale (mm: one camera of unknown focal length cannot tell size from distance), and the reprojection error
-over the eye distance. A dash: the person did not do that in this clip.
+over the eye distance, and the share of frames in which the face was found. A dash: the person did
+not do that.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def main() -> None:
     face = head.groups["face"]
     sources = pq.read_table(arguments.dataset / "meta/sources.parquet").to_pylist()
     names = {source["source_id"]: Path(source["name"]).stem for source in sources}
-    lines = [["clip", "jaw", "blinks", "speaking", "rotation", "rigid mm", "scaled mm", "reprojection"]]
+    lines = [["clip", "jaw", "blinks", "speaking", "rotation", "rigid mm", "scaled mm", "reprojection", "valid"]]
     for row in rsat_data.load(arguments.dataset, split=None):
         name = names[row["source_id"]]
         truth = read_truth(arguments.videos, name)
@@ -79,6 +80,7 @@ def main() -> None:
                 f"{1e3 * np.mean([aligned_error(a, b, scale=False) for a, b in pairs]):.1f}",
                 f"{1e3 * np.mean([aligned_error(a, b, scale=True) for a, b in pairs]):.1f}",
                 f"{row['q_reprojection']:.2%}",
+                f"{np.mean(row['valid']):.1%}",
             ]
         )
     print(describe_machine())

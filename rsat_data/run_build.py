@@ -6,7 +6,7 @@ import json
 import shlex
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +55,12 @@ class BuildOptions:
             words += ["--config", str(self.config_file)]
         for setting in self.settings:
             words += ["--set", setting]
+        if self.workers:
+            words += ["--workers", str(self.workers)]
+        if self.max_failed != BuildOptions.max_failed:
+            words += ["--max-failed", self.max_failed]
+        if self.offline:
+            words.append("--offline")
         return shlex.join(words)
 
 
@@ -84,7 +90,7 @@ def run_build(options: BuildOptions) -> int:
         line.finish()
     report(options, result, published)
     failed, total = len(result.failed_sources), len(sources)
-    return EXIT_QUARANTINE if allowed(failed, total) is False else EXIT_OK
+    return EXIT_OK if allowed(failed, total) else EXIT_QUARANTINE
 
 
 def make_recipe(options: BuildOptions) -> tuple[Recipe, DatasetConfig]:
@@ -114,7 +120,7 @@ def processes(asked: int | None) -> tuple[int, int, float]:
     return workers, max(1, cores // workers), 0.8 * memory_gb
 
 
-def parse_max_failed(text: str) -> Any:
+def parse_max_failed(text: str) -> Callable[[int, int], bool]:
     """``5%`` or ``3`` to a function (failed, total) -> whether that is still allowed."""
     number = text.strip().removesuffix("%")
     try:

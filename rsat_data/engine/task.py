@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 
@@ -72,8 +71,3 @@ class Outcome:
     summary: Mapping[str, Any] | None = None
     """What the stage returned; None when it failed."""
     error: TaskError | None = None
-
-
-def folder(path: str) -> Path:
-    """Path of an artefact folder named in a task."""
-    return Path(path)
