@@ -120,3 +120,7 @@ class DiskFullError(WorkspaceError):
 
 class DatasetError(RsatError):
     """A dataset breaks its format, or is not one."""
+
+
+class HeadMismatch(DatasetError):
+    """Codes of two head models would be mixed as if they were codes of one."""

@@ -2,5 +2,17 @@
 
 from model.head.landmarks import NUM_LANDMARKS, LandmarkEmbedding
 from model.head.load import JOINT_NAMES, HeadModel, load_head
+from model.head.same import require_same_head
+from model.head.store import HeadEntry, head_path, list_heads
 
-__all__ = ["JOINT_NAMES", "NUM_LANDMARKS", "HeadModel", "LandmarkEmbedding", "load_head"]
+__all__ = [
+    "JOINT_NAMES",
+    "NUM_LANDMARKS",
+    "HeadEntry",
+    "HeadModel",
+    "LandmarkEmbedding",
+    "head_path",
+    "list_heads",
+    "load_head",
+    "require_same_head",
+]

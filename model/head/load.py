@@ -14,9 +14,10 @@ from torch import Tensor
 from model.head.file import read_head_file
 from model.head.landmarks import LandmarkEmbedding
 from model.head.pose import axis_angle_to_matrix, joint_transforms, pose_features, skin
+from model.head.store import OPEN_HEAD as OPEN_HEAD
+from model.head.store import head_path
 from rsat_data.errors import ModelFileError
 
-OPEN_HEAD = Path(__file__).with_name("open_head.safetensors")
 JOINT_NAMES = ("root", "neck", "jaw", "left_eye", "right_eye")
 """Order of the joints; left and right are the subject's."""
 CODE_NAMES = ("expression", "jaw", "neck", "eyes", "rotation", "translation")
@@ -278,9 +279,10 @@ def load_head(name: str | Path = "open") -> HeadModel:
     """Load a head model.
 
     Args:
-        name: ``"open"`` for the open head that comes with the project, or the path of another head file.
+        name: ``"open"`` for the open head that comes with the project, the name of an imported head (``"flame2020"``,
+            ``"flame2023"``, ``"ict"``...; see :func:`model.head.list_heads`), or the path of a head file.
 
     Raises:
-        ModelFileError: the file is missing, damaged or not a head file.
+        ModelFileError: the head was not imported yet (the hint says how), or its file is missing or damaged.
     """
-    return head_from_arrays(*read_head_file(OPEN_HEAD if name == "open" else Path(name)))
+    return head_from_arrays(*read_head_file(head_path(name)))

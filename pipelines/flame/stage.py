@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pipelines.flame.config import FlameConfig
@@ -13,9 +12,9 @@ from pipelines.stage import Resources, Stage, StageContext
 def key_material(config: FlameConfig) -> Mapping[str, str]:
     """Codes belong to one head: its name, version and hash."""
     from model.head.file import read_head_file
-    from model.head.load import OPEN_HEAD
+    from model.head.store import head_path
 
-    _, metadata, sha256 = read_head_file(OPEN_HEAD if config.head == "open" else Path(config.head))
+    _, metadata, sha256 = read_head_file(head_path(config.head))
     return {"head": f"{metadata['name']}-{metadata['version']}@{sha256[:12]}"}
 
 
