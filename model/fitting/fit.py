@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,13 @@ import numpy as np
 from model.camera import Camera
 from model.fitting import rotations
 from model.fitting.config import FitConfig
-from model.fitting.landmark_model import LandmarkModel, landmark_model
-from model.fitting.problem import Observations, closed_eyes, make_priors, observe
+from model.fitting.evidence import most_probable_shape
+from model.fitting.inputs import Inputs, hints, prepare
+from model.fitting.landmark_model import LandmarkModel
+from model.fitting.problem import make_priors
 from model.fitting.regions import NUM_LANDMARKS
-from model.fitting.solve import solve_codes, solve_shape
-from model.fitting.start import choose_frames, start_codes, start_pose
+from model.fitting.solve import ExtraTerm, solve_codes
+from model.fitting.start import start_codes, start_pose
 from rsat_data.errors import SkippedClip
 
 if TYPE_CHECKING:
@@ -46,6 +49,14 @@ class FitResult:
     the detector saw no face."""
     eye_distance_px: np.ndarray
     """(T,) distance between the eyes, at least half its median over the clip."""
+    root_joint: np.ndarray
+    """(3,) the root joint of this shape at rest, metres, head frame."""
+
+    @property
+    def codes(self) -> np.ndarray:
+        """(T, E + 15) float64 as the solver orders them: expression, jaw, eyes, rotation, posed root joint."""
+        origin = self.translation.astype(np.float64) + self.root_joint
+        return np.concatenate([self.expression, self.jaw, self.eyes, self.rotation, origin], axis=1)
 
     @property
     def reprojection(self) -> float:
@@ -62,6 +73,9 @@ def fit_landmarks(
     blendshapes: np.ndarray | None = None,
     blendshape_names: tuple[str, ...] = (),
     config: FitConfig | None = None,
+    shape: np.ndarray | None = None,
+    start: np.ndarray | None = None,
+    extra: Callable[[slice], ExtraTerm] | None = None,
 ) -> FitResult:
     """Fit one shape, and expression, jaw, eyes and pose of every frame, to the landmarks of a clip.
 
@@ -76,35 +90,30 @@ def fit_landmarks(
         blendshapes: (T, N) MediaPipe's scores in [0, 1]; only a starting point and a hint of closed eyes.
         blendshape_names: their names.
         config: noise, priors, smoothing, iterations.
+        shape: (S,) a known shape, held fixed; None to find it.
+        start: (T, E + 15) codes to start from (``FitResult.codes``); None for a guess of its own.
+        extra: called with each window of frames (a slice), gives a further term of the cost for these frames: a
+            function from codes (T, E + 15) to cost (T,), gradient (T, E + 15) and Gauss-Newton matrix
+            (T, E + 15, E + 15).
 
     Raises:
         SkippedClip: no frame can be used.
         ValueError: shapes do not fit each other.
     """
     config = config or FitConfig()
-    pixels = np.asarray(landmarks, dtype=np.float64)
-    seen = np.array(valid, dtype=bool)
-    scores = None if blendshapes is None else np.asarray(blendshapes, dtype=np.float64)
-    if pixels.ndim != 3 or pixels.shape[1:] != (NUM_LANDMARKS, 2) or seen.shape != pixels.shape[:1]:
-        raise ValueError(f"Expected landmarks (T, 478, 2) and valid (T,), got {pixels.shape} and {seen.shape}")
-    if scores is not None and scores.shape != (len(pixels), len(blendshape_names)):
-        raise ValueError(f"Expected blendshapes ({len(pixels)}, {len(blendshape_names)}), got {scores.shape}")
-    seen &= np.isfinite(pixels).all(axis=(1, 2))
-    if not seen.any():
-        raise SkippedClip(
-            f"no face could be used in any of the {len(seen)} frames",
-            hint="The detector marked every frame invalid: the face is too small, too blurred or turned away.",
-        )
-    general = head if isinstance(head, LandmarkModel) else landmark_model(head)
-    if scores is not None:
-        scores = np.where(np.isfinite(scores), scores, 0.0)
-    closed = closed_eyes(scores, blendshape_names, len(seen))
-    observations = observe(pixels, seen, closed, general.weight, config)
-    rigid = general.weight * np.where(general.eye.index >= 0, 0.0, 1.0)
-
-    shape = _fit_shape(general, observations, rigid, camera, scores, blendshape_names, config)
+    inputs = prepare(head, landmarks, valid, blendshapes, blendshape_names, config)
+    general, observations = inputs.model, inputs.observations
+    seen = observations.seen
+    if shape is None:
+        solution, _ = most_probable_shape(inputs, camera, config)
+        shape = solution.shape
+    shape = np.asarray(shape, dtype=np.float64)
+    if not np.isfinite(shape).all():
+        raise ValueError("The given shape is not finite")
     model = general.with_shape(shape)
-    codes, points = _fit_codes(model, observations, rigid, camera, scores, blendshape_names, config)
+    if start is not None and np.shape(start) != (len(seen), model.num_codes):
+        raise ValueError(f"Expected start codes ({len(seen)}, {model.num_codes}), got {np.shape(start)}")
+    codes, points = _fit_codes(inputs.with_model(model), camera, config, start, extra)
 
     placed = general.weight > 0
     error = np.linalg.norm((points - observations.landmarks)[:, placed], axis=2).mean(axis=1, dtype=np.float64)
@@ -131,50 +140,20 @@ def fit_landmarks(
         good,
         np.nan_to_num(error, posinf=0.0).astype(np.float32),
         observations.distance.astype(np.float32),
+        model.root_joint.astype(np.float32),
     )
 
 
-def _hints(scores: np.ndarray | None, codes: np.ndarray, model: LandmarkModel, config: FitConfig) -> np.ndarray:
-    """Means of the priors of expressions and jaw opening, (1, E + 1) or (T, E + 1)."""
-    e, c = model.num_expressions, model.num_linear
-    if scores is None or config.blendshape_pull == 0:
-        return np.zeros((1, e + 1))
-    pull = config.blendshape_pull / config.blendshape_start
-    return np.concatenate([pull * codes[:, :e], config.blendshape_pull * codes[:, c : c + 1]], axis=1)
-
-
-def _fit_shape(
-    model: LandmarkModel,
-    observations: Observations,
-    rigid: np.ndarray,
-    camera: Camera,
-    scores: np.ndarray | None,
-    names: tuple[str, ...],
-    config: FitConfig,
-) -> np.ndarray:
-    """Shape code (S,) from the most telling frames."""
-    if model.num_linear == model.num_expressions:
-        return np.zeros(0)
-    rotation, origin = start_pose(model, observations.landmarks, rigid, camera)
-    frames = choose_frames(rotation, scores, observations.seen, config.shape_frames)
-    some = None if scores is None else scores[frames]
-    start = start_codes(model, rotation[frames], origin[frames], some, names, config)
-    priors = make_priors(model, _hints(some, start, model, config), config, smooth=False)
-    shape, _ = solve_shape(model, start, observations.select(frames), camera, priors, config)
-    return shape
-
-
 def _fit_codes(
-    model: LandmarkModel,
-    observations: Observations,
-    rigid: np.ndarray,
+    inputs: Inputs,
     camera: Camera,
-    scores: np.ndarray | None,
-    names: tuple[str, ...],
     config: FitConfig,
+    start: np.ndarray | None,
+    extra: Callable[[slice], ExtraTerm] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Codes (T, P) and projections (T, 478, 2), window by window."""
-    num = len(observations.seen)
+    model = inputs.model
+    num = len(inputs.observations.seen)
     codes = np.zeros((num, model.num_codes))
     points = np.zeros((num, NUM_LANDMARKS, 2), np.float32)
     stride = config.window - config.overlap
@@ -182,14 +161,17 @@ def _fit_codes(
     while True:
         last = min(num, first + config.window)
         window = slice(first, last)
-        part = observations.select(window)
-        some = None if scores is None else scores[window]
-        rotation, origin = start_pose(model, part.landmarks, rigid, camera)
-        start = start_codes(model, rotation, origin, some, names, config)
-        start[~part.seen, -6:-3] = 0.0
-        start[~part.seen, -3:] = 0.0, 0.0, 1.0
-        priors = make_priors(model, _hints(some, start, model, config), config)
-        fitted, at = solve_codes(model, start, part, camera, priors, config)
+        part = inputs.select(window)
+        seen = part.observations
+        rotation, origin = start_pose(model, seen.landmarks, inputs.rigid, camera)
+        guess = start_codes(model, rotation, origin, part.scores, part.names, config)
+        guess[~seen.seen, -6:-3] = 0.0
+        guess[~seen.seen, -3:] = 0.0, 0.0, 1.0
+        priors = make_priors(model, hints(part, guess, config), config)
+        if start is not None:
+            guess = np.asarray(start[window], dtype=np.float64)
+        term = None if extra is None else extra(window)
+        fitted, at = solve_codes(model, guess, seen, camera, priors, config, extra=term)
         skip = 0 if first == 0 else config.overlap // 2
         codes[first + skip : last] = fitted[skip:]
         points[first + skip : last] = at.points[skip:]

@@ -7,7 +7,8 @@ advance together, none waits for the one before it, and the last is treated like
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +17,10 @@ from model.fitting import kernels
 from model.fitting.config import FitConfig
 from model.fitting.landmark_model import LandmarkModel
 from model.fitting.problem import Linearisation, Observations, Priors, linearise
+
+ExtraTerm = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""A term of the cost that is no landmark: codes (T, P) to cost (T,), gradient (T, P) and Gauss-Newton matrix
+(T, P, P), floats of any kind, finite. It is asked again for every trial step."""
 
 _MAX_STEP = 0.35
 """Largest change of an angle (radians) in one step; also the largest relative change of the distance."""
@@ -114,6 +119,7 @@ def solve_codes(
     priors: Priors,
     config: FitConfig,
     iterations: int | None = None,
+    extra: ExtraTerm | None = None,
 ) -> tuple[np.ndarray, Linearisation]:
     """Fit the codes of all frames of a window.
 
@@ -125,6 +131,7 @@ def solve_codes(
         priors: priors, limits and smoothing.
         config: the loss and the number of conjugate-gradient iterations.
         iterations: instead of ``config.iterations``.
+        extra: added to the cost of every frame, e.g. a photometric term.
 
     Returns:
         Codes (T, P) of the lowest cost found for each frame, and the linearisation there.
@@ -142,17 +149,26 @@ def solve_codes(
         bends = _bend(at, triples)
         return _share(bends, priors.smooth, num), _unbend(priors.smooth * bends, num)
 
-    here = linearise(model, codes, seen, camera, priors, config)
+    def evaluate(at: np.ndarray) -> Linearisation:
+        found = linearise(model, at, seen, camera, priors, config)
+        if extra is not None:
+            cost, gradient, hessian = extra(at)
+            found.cost += cost
+            found.gradient += gradient
+            found.hessian += np.asarray(hessian, dtype=np.float32)
+        return found
+
+    here = evaluate(codes)
     share, slope = smoothing(codes)
     damping = np.full(num, 1e-3)
     for number in range(iterations if iterations is not None else config.iterations):
         diagonal = np.diagonal(here.hessian, axis1=1, axis2=2)
-        extra = damping[:, None] * diagonal + 1e-9
+        damped = damping[:, None] * diagonal + 1e-9
         step = _conjugate_gradients(
-            here.hessian, extra, triples, priors.smooth, -(here.gradient + slope), config.cg_iterations
+            here.hessian, damped, triples, priors.smooth, -(here.gradient + slope), config.cg_iterations
         )
         trial = codes + _step_scale(step, codes) * step
-        there = linearise(model, trial, seen, camera, priors, config)
+        there = evaluate(trial)
         there_share, _ = smoothing(trial)
         before, after = here.cost + share, there.cost + there_share
         better = after <= before * (1 + 1e-7)
@@ -169,6 +185,36 @@ def solve_codes(
     return codes, here
 
 
+@dataclass(frozen=True)
+class ShapeSolution:
+    """What K frames say about a shape."""
+
+    shape: np.ndarray
+    """(S,) the most probable shape, its prior included."""
+    codes: np.ndarray
+    """(K, P) codes that go with it."""
+    cost: float
+    """Cost there: data, priors of the codes, prior of the shape; lower is more probable."""
+    information: np.ndarray
+    """(S, S) float64: Schur-reduced Gauss-Newton matrix of the shape, its prior left out."""
+    vector: np.ndarray
+    """(S,) float64: with it, shape = (prior + information)^-1 vector."""
+
+
+def _reduce(
+    hessian: np.ndarray, gradient: np.ndarray, code_at: np.ndarray, shape_at: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Eliminate the frames' own codes: reduced matrix (S, S), reduced gradient (S,), and (K, C, S + 1) solutions."""
+    own = hessian[:, code_at[:, None], code_at]
+    cross = hessian[:, code_at[:, None], shape_at]
+    solved = np.linalg.solve(own, np.concatenate([cross, gradient[:, code_at, None]], axis=2))
+    reduced = hessian[:, shape_at[:, None], shape_at].sum(axis=0)
+    reduced -= np.einsum("kcs,kct->st", cross, solved[:, :, :-1])
+    pull = gradient[:, shape_at].sum(axis=0)
+    pull -= np.einsum("kcs,kc->s", cross, solved[:, :, -1])
+    return reduced, pull, solved
+
+
 def solve_shape(
     model: LandmarkModel,
     start: np.ndarray,
@@ -176,7 +222,7 @@ def solve_shape(
     camera: Camera,
     priors: Priors,
     config: FitConfig,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> ShapeSolution:
     """Fit one shape and the codes of K frames together, the codes eliminated by Schur complements.
 
     Args:
@@ -186,13 +232,8 @@ def solve_shape(
         camera: camera of the landmarks' image.
         priors: priors of all codes (shape included), no smoothing.
         config: loss and iterations.
-
-    Returns:
-        Shape (S,) and codes (K, P) that hold it.
     """
     e, c = model.num_expressions, model.num_linear
-    if c == e:
-        return np.zeros(0), start.copy()
     num, p = start.shape
     shape_at = np.arange(e, c)
     code_at = np.r_[0:e, c:p]
@@ -208,24 +249,20 @@ def solve_shape(
     def total(at: Linearisation, codes: np.ndarray) -> float:
         return share * float(at.cost.sum()) + 0.5 * float(np.square(codes[0, shape_at]) @ shape_precision)
 
+    def system(at: Linearisation, damping: float) -> tuple[np.ndarray, np.ndarray]:
+        hessian = at.hessian.astype(np.float64) * share
+        diagonal = np.arange(p)
+        hessian[:, diagonal, diagonal] *= 1 + damping
+        hessian[:, diagonal, diagonal] += 1e-9
+        return hessian, at.gradient * share
+
     here = linearise(model, codes, seen, camera, alone, config)
     cost = total(here, codes)
     damping = 1e-3
     for _ in range(config.shape_iterations):
-        hessian = here.hessian.astype(np.float64) * share
-        gradient = here.gradient * share
-        diagonal = np.arange(p)
-        hessian[:, diagonal, diagonal] *= 1 + damping
-        hessian[:, diagonal, diagonal] += 1e-9
-        own = hessian[:, code_at[:, None], code_at]
-        cross = hessian[:, code_at[:, None], shape_at]
-        right = np.concatenate([cross, gradient[:, code_at, None]], axis=2)
-        solved = np.linalg.solve(own, right)
-        reduced = hessian[:, shape_at[:, None], shape_at].sum(axis=0) + np.diag(shape_precision)
-        reduced -= np.einsum("kcs,kct->st", cross, solved[:, :, :-1])
-        pull = gradient[:, shape_at].sum(axis=0) + shape_precision * codes[0, shape_at]
-        pull -= np.einsum("kcs,kc->s", cross, solved[:, :, -1])
-        shape_step = -np.linalg.solve(reduced, pull)
+        reduced, pull, solved = _reduce(*system(here, damping), code_at, shape_at)
+        pull += shape_precision * codes[0, shape_at]
+        shape_step = -np.linalg.solve(reduced + np.diag(shape_precision), pull)
         step = np.zeros_like(codes)
         step[:, shape_at] = shape_step
         step[:, code_at] = -solved[:, :, -1] - solved[:, :, :-1] @ shape_step
@@ -240,4 +277,7 @@ def solve_shape(
                 break
         else:
             damping *= 10
-    return codes[0, shape_at].copy(), codes
+    shape = codes[0, shape_at].copy()
+    information, pull, _ = _reduce(*system(here, 0.0), code_at, shape_at)
+    information = 0.5 * (information + information.T)
+    return ShapeSolution(shape, codes, cost, information, information @ shape - pull)

@@ -1,0 +1,87 @@
+"""What a caller gives, checked and weighed once: the common start of the fit and of the evidence on shapes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from model.fitting.config import FitConfig
+from model.fitting.landmark_model import LandmarkModel, landmark_model
+from model.fitting.problem import Observations, closed_eyes, observe
+from model.fitting.regions import NUM_LANDMARKS
+from rsat_data.errors import SkippedClip
+
+if TYPE_CHECKING:
+    from model.head import HeadModel
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One person in one clip of T frames."""
+
+    model: LandmarkModel
+    """Landmarks as a function of expressions, shape and motion."""
+    observations: Observations
+    """The landmarks and their weights."""
+    rigid: np.ndarray
+    """(478,) weights for a first guess of the pose: no irises."""
+    scores: np.ndarray | None
+    """(T, N) finite blendshapes, or None."""
+    names: tuple[str, ...]
+    """Their N names."""
+
+    def select(self, frames: np.ndarray | slice) -> Inputs:
+        """The same for some frames."""
+        scores = None if self.scores is None else self.scores[frames]
+        return Inputs(self.model, self.observations.select(frames), self.rigid, scores, self.names)
+
+    def with_model(self, model: LandmarkModel) -> Inputs:
+        """The same for another model of the same landmarks."""
+        return Inputs(model, self.observations, self.rigid, self.scores, self.names)
+
+
+def prepare(
+    head: HeadModel | LandmarkModel,
+    landmarks: np.ndarray,
+    valid: np.ndarray,
+    blendshapes: np.ndarray | None,
+    blendshape_names: tuple[str, ...],
+    config: FitConfig,
+) -> Inputs:
+    """Check and weigh what was seen; arguments as for ``fit_landmarks``.
+
+    Raises:
+        SkippedClip: no frame can be used.
+        ValueError: shapes do not fit each other.
+    """
+    pixels = np.asarray(landmarks, dtype=np.float64)
+    seen = np.array(valid, dtype=bool)
+    scores = None if blendshapes is None else np.asarray(blendshapes, dtype=np.float64)
+    if pixels.ndim != 3 or pixels.shape[1:] != (NUM_LANDMARKS, 2) or seen.shape != pixels.shape[:1]:
+        raise ValueError(f"Expected landmarks (T, 478, 2) and valid (T,), got {pixels.shape} and {seen.shape}")
+    if scores is not None and scores.shape != (len(pixels), len(blendshape_names)):
+        raise ValueError(f"Expected blendshapes ({len(pixels)}, {len(blendshape_names)}), got {scores.shape}")
+    seen &= np.isfinite(pixels).all(axis=(1, 2))
+    if not seen.any():
+        raise SkippedClip(
+            f"no face could be used in any of the {len(seen)} frames",
+            hint="The detector marked every frame invalid: the face is too small, too blurred or turned away.",
+        )
+    general = head if isinstance(head, LandmarkModel) else landmark_model(head)
+    if scores is not None:
+        scores = np.where(np.isfinite(scores), scores, 0.0)
+    closed = closed_eyes(scores, blendshape_names, len(seen))
+    observations = observe(pixels, seen, closed, general.weight, config)
+    rigid = general.weight * np.where(general.eye.index >= 0, 0.0, 1.0)
+    return Inputs(general, observations, rigid, scores, blendshape_names)
+
+
+def hints(inputs: Inputs, codes: np.ndarray, config: FitConfig) -> np.ndarray:
+    """Means of the priors of expressions and jaw opening, (1, E + 1) or (T, E + 1), from the codes of the start."""
+    e, c = inputs.model.num_expressions, inputs.model.num_linear
+    if inputs.scores is None or config.blendshape_pull == 0:
+        return np.zeros((1, e + 1))
+    pull = config.blendshape_pull / config.blendshape_start
+    return np.concatenate([pull * codes[:, :e], config.blendshape_pull * codes[:, c : c + 1]], axis=1)
