@@ -107,6 +107,9 @@ def rows_of(truth: Truth, dialogue: Dialogue, head: Head, config_hash: str) -> t
                 "camera": asdict(truth.camera),
                 "valid": np.ones(truth.num_frames, bool),
                 "reprojection_px": np.zeros(truth.num_frames, np.float32),
+                "invalid_reason": [""] * truth.num_frames,
+                "confidence": np.ones(truth.num_frames, np.float32),
+                "photometric": None,
                 "image": None,
                 "video": None,
                 "matte": None,
@@ -117,6 +120,8 @@ def rows_of(truth: Truth, dialogue: Dialogue, head: Head, config_hash: str) -> t
                 "q_yaw_p95_deg": float(np.percentile(np.abs(np.degrees(codes.rotation[:, 1])), 95)),
                 "q_snr_db": None,
                 "q_reprojection": None,
+                "q_photometric": None,
+                "q_confidence": 1.0,
                 "q_valid": 1.0,
                 "avatar_id": None,
                 "avatar_psnr": None,
@@ -207,9 +212,12 @@ def make_parts(
 
 def described(config: SynthConfig) -> dict[str, Any]:
     """What decides the rows, as JSON-able values."""
+    simulation = asdict(config.simulation)
+    if not simulation["people"]:  # without a cast, hashes stay what they were before there were any
+        del simulation["people"]
     return {
         "clips": config.clips,
-        "simulation": asdict(config.simulation),
+        "simulation": simulation,
         "speech": {"source": config.speech.source, "files": [path.name for path in config.speech.files]},
         "pictures": "none: rows were written from the truth without rendering",
     }

@@ -75,6 +75,8 @@ class SynthConfig:
             raise UsageError(f"--size {s.width}x{s.height}: two people side by side need a frame wider than high.")
         if s.clips_per_dyad < 1:
             raise UsageError(f"--clips-per-dyad is {s.clips_per_dyad}; it must be at least 1.")
+        if s.people < 0 or s.people == 1:
+            raise UsageError(f"--people is {s.people}; a cast has at least 2.", hint="Leave it out for new people.")
         if s.seed < 0:
             raise UsageError(f"--seed is {s.seed}; it must not be negative.")
         if self.workers < 1:

@@ -52,8 +52,10 @@ _SPEEDS = (0.92, 0.96, 1.0, 1.04, 1.08)
 class SpeechSource(Protocol):
     """Makes the speech of any clip. Equal arguments give equal results."""
 
-    def dialogue(self, num_frames: int, rates: dict[str, Rates], seed: int, clip: int) -> Dialogue:
-        """The speech of clip number ``clip``: T = ``num_frames`` frames."""
+    def dialogue(
+        self, num_frames: int, rates: dict[str, Rates], seed: int, clip: int, people: tuple[int, int] | None = None
+    ) -> Dialogue:
+        """The speech of clip number ``clip``: T = ``num_frames`` frames. ``people``: numbers of A and B in a cast."""
 
 
 def floor(rates: dict[str, Rates], rng: np.random.Generator) -> Iterator[str]:
@@ -111,7 +113,9 @@ class RecordingSource:
     speakers: tuple[Speaker, Speaker]
     """Who is heard."""
 
-    def dialogue(self, num_frames: int, rates: dict[str, Rates], seed: int, clip: int) -> Dialogue:
+    def dialogue(
+        self, num_frames: int, rates: dict[str, Rates], seed: int, clip: int, people: tuple[int, int] | None = None
+    ) -> Dialogue:
         """Which speaker is A, and how fast each one's tape runs, is drawn for every clip."""
         rng = rng_for(seed, "recording", clip)
         first = int(rng.integers(2))
@@ -221,18 +225,33 @@ class SpokenVoices:
         return voice_bank(self.voices[person])[BACKCHANNELS[int(rng.integers(len(BACKCHANNELS)))]]
 
 
+def voice_of(number: int) -> espeak.Voice:
+    """The voice of member ``number`` of a cast: low and high in turn; the banks again at another pitch after that."""
+    bank = VOICE_BANKS[number % 2]
+    again, index = divmod(number // 2, len(bank))
+    voice = bank[index]
+    return espeak.Voice(voice.voice, (voice.pitch + 13 * again) % 100, voice.rate)
+
+
 @dataclass(frozen=True)
 class SpokenSource:
     """Text spoken by espeak-ng."""
 
-    def dialogue(self, num_frames: int, rates: dict[str, Rates], seed: int, clip: int) -> Dialogue:
-        """Two different voices, drawn for every clip, one low and one high three times out of four."""
+    def dialogue(
+        self, num_frames: int, rates: dict[str, Rates], seed: int, clip: int, people: tuple[int, int] | None = None
+    ) -> Dialogue:
+        """Two different voices, drawn for every clip, one low and one high three times out of four.
+
+        Members of a cast keep their own voices in all clips.
+        """
         rng = rng_for(seed, "spoken", clip)
         first = int(rng.integers(2))
         second = 1 - first if rng.random() < 0.75 else first
         a = VOICE_BANKS[first][int(rng.integers(len(VOICE_BANKS[first])))]
         others = [voice for voice in VOICE_BANKS[second] if voice != a]
         b = others[int(rng.integers(len(others)))]
+        if people is not None:
+            a, b = (voice_of(number) for number in people)
         return arrange(SpokenVoices({"A": a, "B": b}), num_frames, rates, rng)
 
 
@@ -242,9 +261,11 @@ class AlternatingSource:
 
     sources: tuple[SpeechSource, ...]
 
-    def dialogue(self, num_frames: int, rates: dict[str, Rates], seed: int, clip: int) -> Dialogue:
+    def dialogue(
+        self, num_frames: int, rates: dict[str, Rates], seed: int, clip: int, people: tuple[int, int] | None = None
+    ) -> Dialogue:
         """Ask the clip's source."""
-        return self.sources[clip % len(self.sources)].dialogue(num_frames, rates, seed, clip)
+        return self.sources[clip % len(self.sources)].dialogue(num_frames, rates, seed, clip, people)
 
 
 # The user's own recordings ------------------------------------------------------------------------------------------
@@ -263,7 +284,9 @@ class OwnSource:
     isolation: Literal["channel", "gated"]
     """Two files, or one that was gated."""
 
-    def dialogue(self, num_frames: int, rates: dict[str, Rates], seed: int, clip: int) -> Dialogue:
+    def dialogue(
+        self, num_frames: int, rates: dict[str, Rates], seed: int, clip: int, people: tuple[int, int] | None = None
+    ) -> Dialogue:
         """Cut a window of T frames. ``rates`` acts on behaviour only, not on this audio.
 
         Raises:

@@ -55,6 +55,13 @@ Beside each <name>.mp4 lie <name>.yaml (what build reads about it) and the truth
     help="How much the relation changes behaviour: 0 not at all, 1 as documented.",
 )
 @click.option("--clips-per-dyad", type=int, default=1, show_default=True, help="Clips that show the same two people.")
+@click.option(
+    "--people",
+    type=int,
+    default=0,
+    metavar="N",
+    help="A cast of N people who appear in several clips, in changing pairs.  [default: new people in every dyad]",
+)
 @click.option("--per-person-audio", is_flag=True, help="Also write each person's audio, for build to use.")
 @click.option("--as-dataset", is_flag=True, help="Write a dataset straight from the truth, without pictures.")
 @click.option("--workers", type=int, help="Processes.  [default: one a core]")
@@ -120,6 +127,7 @@ def make_config(options: dict[str, Any]) -> SynthConfig:
         width=width,
         height=height,
         clips_per_dyad=options["clips_per_dyad"],
+        people=options["people"],
         effects=RelationEffects().scaled(options["effect_scale"]),
     )
     return SynthConfig(

@@ -200,3 +200,17 @@ def test_event_rate_is_what_was_asked() -> None:
     starts = draw_events(rate, 1.0, rng_for(1, "rate"))
     assert abs(len(starts) / 4000 - 0.25) < 0.02
     assert np.diff(starts).min() >= 1.0
+
+
+def test_a_cast_keeps_its_faces_and_shapes_in_changing_pairs(speech: RecordingSource, facts: Head) -> None:
+    config = SimulationConfig(seed=3, seconds=2.0, people=4)
+    truths = [simulate(config, index, speech, facts)[0] for index in range(8)]
+    seen: dict[str, list[tuple[int, bytes]]] = {}
+    for truth in truths:
+        assert truth.subjects["A"] != truth.subjects["B"] and truth.relation.kinship == "non_blood"
+        for person in PERSONS:
+            look = (truth.appearance[person], truth.codes[person].shape.tobytes())
+            seen.setdefault(truth.subjects[person], []).append(look)
+    assert len(seen) == 4 and all(len(looks) == 4 and len(set(looks)) == 1 for looks in seen.values())
+    assert len({looks[0] for looks in seen.values()}) == 4
+    assert len({frozenset(truth.subjects.values()) for truth in truths}) > 2
