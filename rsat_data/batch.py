@@ -16,7 +16,7 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Per-frame columns are padded at the end to the longest: (B, T, D) and (B, T), with zeros and False; ``mask`` (B, T)
     bool is True on frames that are there. Columns of one length for all rows (shape) and numbers are stacked, None
-    becomes NaN; texts, words, media and the like stay lists.
+    becomes NaN, also that of a whole (T,) column; texts, words, media and the like stay lists.
 
     Args:
         rows: rows of one dataset, or mappings like them; all need num_frames.
@@ -36,13 +36,24 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         dtype = _number_type(name, cells, rows[0])
         if dtype is not None:
             batch[name] = torch.tensor([np.nan if cell is None else cell for cell in cells], dtype=dtype)
-        elif all(isinstance(cell, (np.ndarray, torch.Tensor)) for cell in cells):
+            continue
+        if any(cell is None for cell in cells) and _is_track(name, cells, rows[0]):
+            cells = [np.full(n, np.nan, np.float32) if c is None else c for c, n in zip(cells, lengths, strict=True)]
+        if all(isinstance(cell, (np.ndarray, torch.Tensor)) for cell in cells):
             tensors = [cell if isinstance(cell, torch.Tensor) else torch.from_numpy(cell.copy()) for cell in cells]
             batch[name] = _pad(name, tensors, lengths)
         else:
             batch[name] = cells
     batch["mask"] = torch.arange(longest)[None, :] < torch.tensor(lengths)[:, None]
     return batch
+
+
+def _is_track(name: str, cells: Sequence[Any], row: Mapping[str, Any]) -> bool:
+    """Whether a column that lacks cells holds floats, one a frame."""
+    type_of = getattr(row, "type_of", None)
+    if type_of is not None:
+        return bool(type_of(name) == pa.list_(pa.float32()))
+    return any(getattr(cell, "ndim", 0) == 1 for cell in cells)
 
 
 def _number_type(name: str, cells: Sequence[Any], row: Mapping[str, Any]) -> Any:

@@ -211,7 +211,7 @@ def meaning(column: Column) -> str:
     """What a column says, with its vocabulary and whether it may be null."""
     text = column.meaning
     if column.values:
-        text += f" One of: {', '.join(column.values)}."
+        text += f" One of: {', '.join(value or 'empty' for value in column.values)}."
     if column.nullable and "null" not in text:
         text += " May be null."
     return text

@@ -70,8 +70,12 @@ class _Column:
     values: Any
     offsets: npt.NDArray[np.int64] | None
     nbytes: int
+    null: npt.NDArray[np.bool_] | None = None
+    """Rows of a track that hold none; None where all do."""
 
     def cell(self, index: int) -> Any:
+        if self.null is not None and self.null[index]:
+            return None
         if self.kind in ("frames", "track"):
             assert self.offsets is not None
             return self.values[self.offsets[index] : self.offsets[index + 1]]
@@ -90,7 +94,8 @@ def _prepare(column: pa.ChunkedArray, nbytes: int) -> _Column:
         flat, offsets = split_list(array)
         values = flat.to_numpy(zero_copy_only=False)  # bits become bytes; floats are not copied
         values.flags.writeable = False
-        return _Column("track", values, offsets, nbytes)
+        null = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
+        return _Column("track", values, offsets, nbytes, null)
     if array.null_count == 0 and (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
         return _Column("scalar", array.to_numpy(), None, nbytes)
     return _Column("arrow", array, None, nbytes)
@@ -363,8 +368,8 @@ class Dataset(Sequence["Row"]):
 class Row(Mapping[str, Any]):
     """One row. Cells are made when they are asked for; ``dict(row)`` makes them all.
 
-    (T, D) and (T,) columns are arrays, media are ``{"bytes", "path"}`` (or None), the rest plain Python values. Numpy
-    arrays are read-only views: copy what you want to change.
+    (T, D) and (T,) columns are arrays (or None where a row has none), media are ``{"bytes", "path"}`` (or None), the rest
+    plain Python values. Numpy arrays are read-only views: copy what you want to change.
     """
 
     __slots__ = ("_dataset", "_group", "_index", "_shard", "position")
@@ -378,7 +383,7 @@ class Row(Mapping[str, Any]):
             raise KeyError(name)
         column = self._dataset._column(self._shard, self._group, name)
         value = column.cell(self._index)
-        if self._dataset.format == "torch" and column.kind in ("frames", "track"):
+        if self._dataset.format == "torch" and column.kind in ("frames", "track") and value is not None:
             import torch
 
             return torch.from_numpy(value.copy())

@@ -43,13 +43,15 @@ class Column:
     frame: str = ""
     """Coordinate frame of the values; empty where there is none."""
     nullable: bool = False
-    """Whether the cell may be null. Lists are never null: an empty list says "none"."""
+    """Whether the cell may be null. Lists without it are never null: an empty list says "none"."""
     values: tuple[str, ...] = ()
     """The closed vocabulary, for a string column that has one."""
     width: int | None = None
     """D of a (T, D) column where the format fixes it; None where the head model decides or there is no D."""
     media: MediaKind = ""
     """What the bytes of a media struct are."""
+    since: str = "1.0"
+    """Format version that brought the column: files of earlier versions lack it, and are read without it."""
 
     @property
     def is_frames(self) -> bool:

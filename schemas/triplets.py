@@ -105,10 +105,36 @@ TABLE = Table(
         Column(
             "reprojection_px",
             pa.list_(_F32),
-            "Median distance of the head's landmarks to the detected ones.",
+            "Mean distance of the head's landmarks to the detected ones.",
             "px",
             "(T,)",
             "video",
+        ),
+        Column(
+            "invalid_reason",
+            pa.list_(_S),
+            "Why the codes of this frame cannot be trusted; empty where valid.",
+            shape="(T,)",
+            values=words_of.INVALID_REASONS,
+            since="1.1",
+        ),
+        Column(
+            "confidence",
+            pa.list_(_F32),
+            "Trust in the codes of this frame, in [0, 1]: how likely its landmarks lie within 5 % of the distance "
+            "between the eyes of where they belong.",
+            shape="(T,)",
+            since="1.1",
+        ),
+        Column(
+            "photometric",
+            pa.list_(_F32),
+            "Mean absolute colour difference of rendered and seen face, of full scale 1; NaN where not measured, "
+            "null where the fit used landmarks alone.",
+            shape="(T,)",
+            frame="video",
+            nullable=True,
+            since="1.1",
         ),
         Column("image", MEDIA, "The sharpest frontal frame as JPEG.", media="image", nullable=True),
         Column("video", MEDIA, "The head crop as H.264 MP4, exactly T frames.", media="video", nullable=True),
@@ -124,6 +150,8 @@ TABLE = Table(
         Column(
             "q_reprojection", _F32, "Median landmark distance, divided by the distance between the eyes.", nullable=True
         ),
+        Column("q_photometric", _F32, "Median of photometric over valid frames.", nullable=True, since="1.1"),
+        Column("q_confidence", _F32, "Mean confidence over valid frames.", nullable=True, since="1.1"),
         Column("q_valid", _F32, "Share of frames that are valid."),
         Column("avatar_id", _S, "The avatar of the subject, if one was fitted.", nullable=True),
         Column("avatar_psnr", _F32, "Image quality of the avatar on this row's frames.", "dB", nullable=True),
@@ -144,6 +172,6 @@ SCHEMA = TABLE.schema
 #: The (T, D) columns, in file order.
 FRAME_COLUMNS = tuple(column.name for column in TABLE if column.is_frames)
 #: The columns with one value a frame.
-TRACK_COLUMNS = ("speaking", "valid", "reprojection_px")
+TRACK_COLUMNS = ("speaking", "valid", "reprojection_px", "invalid_reason", "confidence", "photometric")
 #: The columns that hold files.
 MEDIA_COLUMNS = tuple(column.name for column in TABLE if column.media)

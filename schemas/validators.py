@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from schemas import clips, triplets
 from schemas.column import Column, Table
-from schemas.version import TABLE_KEY, VERSION_KEY, is_readable
+from schemas.version import TABLE_KEY, VERSION_KEY, is_older, is_readable
 
 #: Largest believable axis-angle magnitude of each rotation, in radians. The head's is at most pi by convention
 #: (the short way round); a jaw, a neck or an eye cannot turn further than this.
@@ -45,7 +45,10 @@ def audio_fits(num_samples: int, sample_rate: int, num_frames: int, fps: float) 
 
 
 def schema_problems(schema: pa.Schema, spec: Table) -> list[Problem]:
-    """Compare the schema of a file with the declaration: names, order, types, format version."""
+    """Compare the schema of a file with the declaration: names, types, format version.
+
+    Columns younger than the file's format version may be missing.
+    """
     problems = []
     metadata = schema.metadata or {}
     version = metadata.get(VERSION_KEY, b"").decode("utf-8", "replace")
@@ -57,6 +60,8 @@ def schema_problems(schema: pa.Schema, spec: Table) -> list[Problem]:
     for column in spec:
         position = schema.get_field_index(column.name)
         if position < 0:
+            if is_older(version, column.since):
+                continue  # written before there was such a column
             problems.append(Problem(None, column.name, f"column is missing (should be {column.type})"))
         elif schema.field(position).type != column.type:
             found = schema.field(position).type
@@ -66,13 +71,17 @@ def schema_problems(schema: pa.Schema, spec: Table) -> list[Problem]:
 
 
 def row_problems(table: pa.Table, spec: Table) -> list[Problem]:
-    """Check the rows of a table whose schema fits: nulls, vocabularies, lengths, values."""
+    """Check the rows of a table whose schema fits: nulls, vocabularies, lengths, values.
+
+    Columns that the table lacks, as those of an older format version do, are not checked.
+    """
     if table.num_rows == 0:
         return []
-    problems = [problem for column in spec for problem in _null_problems(table, column)]
+    there = [column for column in spec if column.name in table.column_names]
+    problems = [problem for column in there for problem in _null_problems(table, column)]
     if problems:
         return problems  # the checks below rely on there being values
-    problems = [problem for column in spec for problem in _word_problems(table, column)]
+    problems = [problem for column in there for problem in _word_problems(table, column)]
     for check in _CHECKS.get(spec.name, ()):
         problems += list(check(table))
     return problems
@@ -122,9 +131,11 @@ def _lengths(table: pa.Table) -> Iterator[Problem]:
     """Per-frame columns have T entries, and (T, D) columns one D."""
     frames = table["num_frames"].to_numpy()
     for name in (*triplets.FRAME_COLUMNS, *triplets.TRACK_COLUMNS):
+        if name not in table.column_names:
+            continue
         cells = table[name].combine_chunks()
-        lengths = pc.list_value_length(cells).to_numpy(zero_copy_only=False)
-        for row in _rows(lengths != frames):
+        lengths = pc.list_value_length(cells).fill_null(-1).to_numpy(zero_copy_only=False)
+        for row in _rows((lengths != frames) & (lengths >= 0)):
             yield Problem(row, name, f"has {lengths[row]} frames, num_frames is {frames[row]}")
     for name in triplets.FRAME_COLUMNS:
         cells = table[name].combine_chunks()
@@ -167,6 +178,31 @@ def _codes(table: pa.Table) -> Iterator[Problem]:
             yield from _too_large(name, angle, parents, MAX_ANGLE[name], "rad")
         if name == "translation":
             yield from _too_large(name, np.linalg.norm(values, axis=1), parents, MAX_DISTANCE_M, "m")
+
+
+def _trust(table: pa.Table) -> Iterator[Problem]:
+    """Reasons stand in invalid frames and in no others; confidence is in [0, 1]; colour differences are not below 0."""
+    valid = table["valid"].combine_chunks()
+    for name in ("invalid_reason", "confidence", "photometric"):
+        if name not in table.column_names:
+            continue
+        cells = table[name].combine_chunks()
+        flat, parents = pc.list_flatten(cells), pc.list_parent_indices(cells).to_numpy(zero_copy_only=False)
+        if name == "invalid_reason":
+            if len(flat) != len(pc.list_flatten(valid)):
+                continue  # reported by _lengths
+            stated = pc.not_equal(flat, "").to_numpy(zero_copy_only=False)
+            good = pc.list_flatten(valid).to_numpy(zero_copy_only=False)
+            for row in np.unique(parents[stated & good]):
+                yield Problem(int(row), name, "gives a reason for a frame that is valid")
+            for row in np.unique(parents[~stated & ~good]):
+                yield Problem(int(row), name, "gives no reason for a frame that is not valid")
+        else:
+            values = flat.to_numpy(zero_copy_only=False)
+            wrong = values < 0 if name == "photometric" else ~((values >= 0) & (values <= 1))
+            text = "is below 0" if name == "photometric" else "is not in [0, 1]"
+            for row in np.unique(parents[wrong]):
+                yield Problem(int(row), name, text)
 
 
 def _too_large(
@@ -260,6 +296,7 @@ _CHECKS: dict[str, tuple[Callable[[pa.Table], Iterator[Problem]], ...]] = {
     triplets.TABLE.name: (
         _lengths,
         _codes,
+        _trust,
         _span,
         _camera,
         _timed("words"),

@@ -12,6 +12,8 @@ SENIOR_OF_PERSON = ("self", "partner", "none", "unknown")
 SENIOR_OF_CLIP = ("A", "B", "none", "unknown")
 RELATION_SOURCES = ("unlabelled", "metadata", "votes", "adjudicated")
 AUDIO_ISOLATION = ("channel", "gated", "mixture")
+#: Why the codes of a frame cannot be trusted; empty where they can.
+INVALID_REASONS = ("", "lost", "outside", "turned", "occluded", "blurred", "misfit", "jump", "swap", "drift")
 
 
 def senior_of_person(senior: str, person: str) -> str:

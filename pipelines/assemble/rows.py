@@ -20,7 +20,7 @@ from rsat_data.errors import StageError, UnsupportedSource
 from schemas.arrow import table_from_rows
 from schemas.triplets import FPS, FRAME_COLUMNS, SAMPLE_RATE
 from schemas.validators import audio_fits, row_problems
-from schemas.vocabulary import KINSHIP, PERSONS, SENIOR_OF_CLIP, STATUS, senior_of_person
+from schemas.vocabulary import INVALID_REASONS, KINSHIP, PERSONS, SENIOR_OF_CLIP, STATUS, senior_of_person
 
 if TYPE_CHECKING:
     from pipelines.assemble.config import AssembleConfig
@@ -148,6 +148,13 @@ class _Clip:
             )
         return array
 
+    def _reasons(self, codes: np.ndarray, valid: np.ndarray) -> list[str]:
+        """Reason codes (T,) of the stage flame as words: empty where valid, and only there."""
+        if not np.issubdtype(codes.dtype, np.integer) or codes.min() < 0 or codes.max() >= len(INVALID_REASONS):
+            raise StageError(f"{self.clip_id}: reason of the stage flame holds values that name no reason.")
+        words = np.asarray(INVALID_REASONS, dtype=object)[codes]
+        return np.where(valid, "", np.where(codes == 0, "lost", words)).tolist()
+
     def _media(self, stage: str, name: str, path: str) -> dict[str, Any]:
         return {"bytes": self._path(stage, name).read_bytes(), "path": path}
 
@@ -218,6 +225,14 @@ class _Clip:
             shape = np.asarray(arrays["shape"], dtype=np.float32)
             valid = self._track(arrays, "valid", "flame").astype(bool) & seen.astype(bool)
             residual = self._track(arrays, "reprojection_px", "flame").astype(np.float32)
+            codes_of = self._track(arrays, "reason", "flame") if "reason" in arrays else np.zeros(len(valid), np.int8)
+            reason = self._reasons(codes_of, valid)
+            confidence = valid.astype(np.float32)
+            if "confidence" in arrays:
+                confidence = self._track(arrays, "confidence", "flame").astype(np.float32)
+            photometric = None
+            if "photometric" in arrays:
+                photometric = self._track(arrays, "photometric", "flame").astype(np.float32)
         judged = valid if valid.any() else np.ones_like(valid)
         return {
             **self.shared(),
@@ -239,6 +254,9 @@ class _Clip:
             "camera": {key: fitted["camera"][key] for key in ("fx", "fy", "cx", "cy", "width", "height")},
             "valid": valid,
             "reprojection_px": residual,
+            "invalid_reason": reason,
+            "confidence": confidence,
+            "photometric": photometric,
             "image": self._media("faces", f"{person}.jpg", f"{name}.jpg"),
             "video": self._media("faces", f"{person}.mp4", f"{name}.mp4"),
             "matte": self._media("faces", f"{person}_matte.mp4", f"{name}_matte.mp4"),
@@ -249,6 +267,8 @@ class _Clip:
             "q_yaw_p95_deg": _score(np.percentile(np.abs(yaw[judged]), 95)),
             "q_snr_db": _score(heard.get("snr_db")),
             "q_reprojection": _score(fitted.get("reprojection")),
+            "q_photometric": None if photometric is None else _score(_median(photometric[judged])),
+            "q_confidence": _score(np.mean(confidence[judged])),
             "q_valid": float(valid.mean()),
             "avatar_id": None,
             "avatar_psnr": None,
@@ -304,6 +324,12 @@ class _Clip:
         buffer = io.BytesIO()
         soundfile.write(buffer, sound, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
         return buffer.getvalue()
+
+
+def _median(values: np.ndarray) -> float | None:
+    """Median of the finite values; None where there are none."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else None
 
 
 def _score(value: Any) -> float | None:

@@ -40,7 +40,7 @@ def rewrite(root: Path, change: Callable[[list[dict[str, Any]]], None], table: s
     rows = pq.read_table(root / file).to_pylist()
     for row in rows:
         for column in spec:
-            if column.is_frames or column.name in ("shape", "speaking", "valid", "reprojection_px"):
+            if column.is_frames or column.name in ("shape", "speaking", "valid", "reprojection_px", "confidence"):
                 row[column.name] = np.asarray(
                     row[column.name], bool if column.type == pa.list_(pa.bool_()) else np.float32
                 )

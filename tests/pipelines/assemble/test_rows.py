@@ -117,6 +117,8 @@ def write_artefacts(root: Path, persons: str) -> Artefacts:
             translation=np.tile(np.float32([0, 0, 0.8]), (T, 1)),
             valid=valid,
             reprojection_px=np.where(valid, 1.0, np.nan).astype(np.float32),
+            reason=np.where(valid, 0, 4).astype(np.int8),
+            confidence=np.where(valid, 0.75, 0.25).astype(np.float32),
         )
         camera = {"fx": 900.0, "fy": 900.0, "cx": 256.0, "cy": 256.0, "width": 512, "height": 512}
         flame["persons"][p] = {"camera": camera, "reprojection": 0.016, "valid_fraction": 0.96}
