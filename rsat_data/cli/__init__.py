@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "build": ("rsat_data.cli.build", "build", "Turn a folder of conversation videos into a dataset."),
     "status": ("rsat_data.cli.status", "status", "Show what of a build is done, running, quarantined."),
     "validate": ("rsat_data.cli.validate", "validate", "Check a dataset: schema, hashes, clocks, codes, splits."),
+    "preview": ("rsat_data.cli.preview", "preview", "Draw rows: a video beside its mesh, and a contact sheet."),
 }
 
 EPILOG = """\b

@@ -1,0 +1,98 @@
+"""Which rows are meant, and which head their codes belong to."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rsat_data.errors import DatasetError, HeadMismatch
+
+if TYPE_CHECKING:
+    from model.head import HeadModel
+
+_PREFIX = "row_"
+_SHOWN = 5
+
+
+def find_row(wanted: str, names: Sequence[str]) -> str:
+    """The row id that ``wanted`` names: itself, or the only one that begins with it, with or without ``row_``.
+
+    Raises:
+        DatasetError: no row, or several; the hint lists those that are meant most likely.
+    """
+    if wanted in names:
+        return wanted
+    found = [name for name in names if wanted and name.startswith((wanted, _PREFIX + wanted))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise DatasetError(
+            f"{wanted!r} is the beginning of {len(found)} row ids.",
+            hint=f"Give more of it: {', '.join(found[:_SHOWN])}{more}.",
+        )
+    raise DatasetError(
+        f"No row of this dataset is called {wanted!r} or begins with it ({len(names)} rows).",
+        hint=f"Nearest: {', '.join(nearest(wanted, names))}." if names else "The dataset holds no row.",
+    )
+
+
+def nearest(wanted: str, names: Sequence[str], count: int = _SHOWN) -> list[str]:
+    """The ids most like ``wanted``. Only the hundred with the longest common beginning are compared letter by letter."""
+    bare = wanted.removeprefix(_PREFIX)
+
+    def common(name: str) -> int:
+        return len(os.path.commonprefix([bare, name.removeprefix(_PREFIX)]))
+
+    likely = sorted(names, key=lambda name: (-common(name), name))[:100]
+
+    def likeness(name: str) -> float:
+        return difflib.SequenceMatcher(None, bare, name.removeprefix(_PREFIX)).ratio()
+
+    return sorted(likely, key=lambda name: (-likeness(name), -common(name), name))[:count]
+
+
+def sample_rows(names: Sequence[str], count: int, seed: int = 0) -> list[str]:
+    """``count`` of the row ids (all, where there are fewer) drawn by ``seed``, in the dataset's order."""
+    chosen = np.random.default_rng(seed).permutation(len(names))[:count]
+    return [names[index] for index in sorted(chosen.tolist())]
+
+
+def find_head(head_id: str, given: str | Path | None = None) -> HeadModel:
+    """The head that codes belong to.
+
+    Args:
+        head_id: name, version and hash, as in the column ``head_model``.
+        given: name or file of another head to draw the codes with all the same, such as a newer version of theirs.
+
+    Raises:
+        HeadMismatch: no head on this machine has that id.
+        ModelFileError: ``given`` is not here or is no head file.
+    """
+    from model.head import list_heads, load_head
+    from model.head.file import read_head_file
+
+    if given is not None:
+        return load_head(given)
+    here: list[str] = []
+    for entry in list_heads():
+        if not entry.here:
+            continue
+        _, metadata, sha256 = read_head_file(entry.path)
+        here.append(f"{metadata['name']}-{metadata['version']}@{sha256[:12]}")
+        if here[-1] == head_id:
+            return load_head(entry.name)
+    name = head_id.split("@")[0]
+    newer = next((other for other in here if other.split("@")[0] == name), None)
+    advice = (
+        f"This installation has another edition of it ({newer}). Build the dataset again, or draw the codes with that "
+        "edition, which may be off by a little: --head open."
+        if newer is not None
+        else "Import that head (rsat-data models import-flame --help), or name its file: --head FILE."
+    )
+    raise HeadMismatch(f"The head {head_id} of these codes is not on this machine. Here: {', '.join(here)}.", hint=advice)
