@@ -7,14 +7,17 @@ and how often it runs, and what is cached, is none of its business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 ConfigT = TypeVar("ConfigT")
 
-UnitKind = Literal["source", "clip"]
+UnitKind = Literal["source", "clip", "dataset"]
+
+#: What a stage over the whole dataset leaves for its readers: {clip_id: {field: JSON-able value}}.
+PARTS_FILE = "parts.json"
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,23 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class Member:
+    """One clip, as a stage over the whole dataset sees it."""
+
+    unit: Mapping[str, Any]
+    """The clip: as ``StageContext.unit`` of a stage over clips."""
+    inputs: Mapping[str, Path]
+    """Finished artefact folders of the clip for every stage named in ``Stage.inputs``. Read-only."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """What the user said about the clip's source, cut down to ``Stage.metadata_fields``."""
+
+
+@dataclass(frozen=True)
 class StageContext:
     """Everything a stage may look at for one unit of work."""
 
     source: Path
-    """The video file. Its bytes are those whose sha256 is ``unit["sha256"]``."""
+    """The video file. Its bytes are those whose sha256 is ``unit["sha256"]``. Empty for a whole dataset."""
     unit: Mapping[str, Any]
     """source_id, sha256, name; for a clip also clip_id, start_s, end_s, num_frames, index, num_faces, boxes."""
     inputs: Mapping[str, Path]
@@ -45,6 +60,11 @@ class StageContext:
     """An empty folder of this unit's own. Published by a rename when the stage returns."""
     model: Callable[[str], Path]
     """Path of a verified model file, by its name in the registry; must be one the stage declared."""
+    members: Sequence[Member] = ()
+    """For a stage over the whole dataset: every clip that has all its inputs, ordered by clip_id."""
+    parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """For a stage over clips that reads one over the dataset: that stage's name -> this clip's part of its result, cut
+    down to ``Stage.part_fields``."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """What the user said about the source (its sidecar), cut down to ``Stage.metadata_fields``."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -64,7 +84,12 @@ class Stage(Generic[ConfigT]):
     version: str
     """Raised whenever the same inputs would give other results."""
     unit: UnitKind
-    """What one run covers: a whole source, or one clip of it."""
+    """What one run covers: a whole source, one clip of it, or all clips of the dataset together.
+
+    A stage over the dataset runs once every clip that can has its inputs; clips in quarantine hold up nobody. It writes
+    ``PARTS_FILE``, and a stage over clips that names it among its inputs is handed its own clip's part alone: so a part
+    that stays the same re-runs nothing, whatever became of the others.
+    """
     config: type[ConfigT]
     """Frozen dataclass with defaults for every field."""
     run: Callable[[StageContext, ConfigT], Mapping[str, Any]]
@@ -75,6 +100,9 @@ class Stage(Generic[ConfigT]):
     """Names of the model files it needs under a config. Their hashes go into the content key."""
     key_material: Callable[[ConfigT], Mapping[str, str]] = lambda config: {}
     """Anything else that decides the result: chosen backend and its version, head model id, ..."""
+    part_fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """For every stage over the dataset among the inputs: the fields of the clip's part this stage reads; only these
+    enter its content key."""
     metadata_fields: tuple[str, ...] = ()
     """Fields of the sidecar this stage reads; only these enter its content key."""
     resources: Resources = field(default_factory=Resources)

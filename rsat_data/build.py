@@ -8,15 +8,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.stage import Stage
 from rsat_data.content import content_hash
 from rsat_data.engine.local import LocalEngine
-from rsat_data.engine.task import Outcome, Task
-from rsat_data.errors import DiskFullError, RsatError, SkippedClip, SkippedSource
-from rsat_data.plan import Recipe, Unit, clip_units, make_task, ready_stages, record_of, source_unit, unit_key
+from rsat_data.engine.task import Outcome, Task, TaskError
+from rsat_data.errors import DiskFullError, RsatError, SkippedClip, SkippedSource, StageError
+from rsat_data.plan import (
+    Recipe,
+    Unit,
+    clip_units,
+    dataset_unit,
+    make_task,
+    read_parts,
+    ready_stages,
+    record_of,
+    source_unit,
+    unit_key,
+)
 from rsat_data.progress import Bar, Bars
 from rsat_data.sources import SourceFile
 from rsat_data.workspace import Failure, Workspace
 
+#: What is counted in a bar of a stage.
+UNIT_WORDS = {"source": "files", "clip": "s", "dataset": "times"}
 _SKIPS = (SkippedSource.__name__, SkippedClip.__name__, "DuplicateSource")
 
 
@@ -26,6 +40,8 @@ class BuildResult:
 
     clip_dirs: list[Path] = field(default_factory=list)
     """Folders with the last stage's artefacts, one a finished clip."""
+    dataset_dirs: dict[str, Path] = field(default_factory=dict)
+    """Stage over the dataset -> its artefacts."""
     failures: list[Failure] = field(default_factory=list)
     """Everything that has no result, with the reason."""
     sources: list[dict[str, Any]] = field(default_factory=list)
@@ -45,6 +61,40 @@ class BuildResult:
         return {failure.name for failure in self.failures if failure.error not in _SKIPS}
 
 
+class _Barriers:
+    """What still holds up the stages over the dataset: sources not yet cut, clips without one of their inputs."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.clips: list[Unit] = []
+        self.waiting: dict[str, set[int]] = {name: set() for name in recipe.of_unit("dataset")}
+        self.started: set[str] = set()
+
+    def enter(self, unit: Unit) -> None:
+        """A source or clip that may yet bring something."""
+        if unit.kind == "clip":
+            self.clips.append(unit)
+        for holding in self.waiting.values():
+            holding.add(id(unit))
+        self.settle(unit)
+
+    def settle(self, unit: Unit) -> None:
+        """Let go where the unit has brought what is needed, or never will."""
+        stages = self.recipe.stages
+        for name, holding in self.waiting.items():
+            needed = self.recipe.of_unit("source") if unit.kind == "source" else stages[name].inputs
+            if unit.failed or all(stage in unit.keys for stage in needed):
+                holding.discard(id(unit))
+
+    def open(self) -> Stage[Any] | None:
+        """A stage that nothing holds up and that was not started."""
+        for name, holding in self.waiting.items():
+            if not holding and name not in self.started:
+                self.started.add(name)
+                return self.recipe.stages[name]
+        return None
+
+
 class Line:
     """Runs a recipe over sources. Holds the state of one run."""
 
@@ -59,15 +109,20 @@ class Line:
         self.counts = {name: {"done": 0.0, "total": 0.0, "units": 0, "failed": 0} for name in recipe.stages}
         self.stage_bars: dict[str, Bar] = {}
         self.last = list(recipe.stages)[-1]
+        self.barriers = _Barriers(recipe)
         self.started, self._saved = time.time(), 0.0
 
     def run(self, sources: Iterable[SourceFile]) -> BuildResult:
         """Take every source through the line."""
         for name, stage in self.recipe.stages.items():
-            self.stage_bars[name] = self.bars.bar(name, 0.0, "files" if stage.unit == "source" else "s")
+            self.stage_bars[name] = self.bars.bar(name, 0.0, UNIT_WORDS[stage.unit])
+        for name in self.recipe.of_unit("dataset"):
+            self.counts[name]["total"] += 1.0
+            self.counts[name]["units"] += 1
         status = "failed"
         try:
-            self.engine.run(list(self._source_tasks(sources)), self._on_done, self._on_progress)
+            tasks = [*self._source_tasks(sources), *self._open_barriers()]
+            self.engine.run(tasks, self._on_done, self._on_progress)
             status = "computed"
         except KeyboardInterrupt:
             status = "interrupted"
@@ -105,6 +160,7 @@ class Line:
                 continue
             seen[sha256] = source.name
             unit = source_unit(source, sha256)
+            self.barriers.enter(unit)
             self._enter(unit)
             yield from self._advance(unit)
 
@@ -115,23 +171,53 @@ class Line:
             if not stages:
                 return
             for stage in stages:
-                unit.started.add(stage.name)
-                key = unit_key(self.recipe, unit, stage)
-                done = self.workspace.finished(stage.name, key)
-                failure = None if done else self.workspace.failure(stage.name, key)
-                if done is not None:
-                    self.result.units_found += 1
-                    yield from self._succeed(unit, stage.name, key, done["summary"])
-                elif failure is not None and failure.permanent:
-                    self._fail(unit, failure)
-                else:
-                    task = make_task(self.recipe, self.workspace, unit, stage, key)
-                    self.units[task.task_id] = (unit, key)
-                    yield task
+                yield from self._start(unit, stage)
+
+    def _start(self, unit: Unit, stage: Stage[Any]) -> Iterable[Task]:
+        """The task of one stage; nothing where it is finished, or known to fail."""
+        unit.started.add(stage.name)
+        key = unit_key(self.recipe, unit, stage)
+        done = self.workspace.finished(stage.name, key)
+        failure = None if done else self.workspace.failure(stage.name, key)
+        if done is not None:
+            self.result.units_found += 1
+            yield from self._succeed(unit, stage.name, key, done["summary"])
+        elif failure is not None and failure.permanent:
+            self._fail(unit, failure)
+        else:
+            task = make_task(self.recipe, self.workspace, unit, stage, key)
+            self.units[task.task_id] = (unit, key)
+            yield task
+
+    def _open_barriers(self) -> Iterable[Task]:
+        """Start the stages over the dataset that nothing holds up any more."""
+        while (stage := self.barriers.open()) is not None:
+            unit = dataset_unit(stage, self.barriers.clips)
+            if unit.members:
+                yield from self._start(unit, stage)
+            else:  # no clip came as far: nothing to do, and nobody waits for it
+                self.counts[stage.name]["total"] -= 1.0
+                self.counts[stage.name]["units"] -= 1
+
+    def _hand_out(self, unit: Unit, stage: str, key: str) -> Iterable[Task]:
+        """Give every clip its part of the result of a stage over the dataset, and let it go on."""
+        folder = self.workspace.unit_dir(stage, key)
+        self.result.dataset_dirs[stage] = folder
+        parts = read_parts(folder)
+        for clip in unit.members:
+            part = parts.get(clip.fields["clip_id"])
+            if part is None:
+                raise StageError(f"The stage {stage} left nothing for {clip.source.name}, {clip.fields['clip_id']}.")
+            clip.parts[stage], clip.keys[stage] = part, key
+            self.barriers.settle(clip)
+            yield from self._advance(clip)
 
     def _succeed(self, unit: Unit, stage: str, key: str, summary: Mapping[str, Any]) -> Iterable[Task]:
         unit.keys[stage] = key
         self._count(stage, unit)
+        if unit.kind == "dataset":
+            yield from self._hand_out(unit, stage, key)
+            return
         if stage == self.last:
             self.result.clip_dirs.append(self.workspace.unit_dir(stage, key))
         if "clips" in summary:
@@ -151,9 +237,11 @@ class Line:
             for span in summary.get("skipped", []):
                 self.result.failures.append(self._skipped_span(unit, stage, key, span))
             for clip in clips:
+                self.barriers.enter(clip)
                 self._enter(clip)
             for clip in clips:
                 yield from self._advance(clip)
+        self.barriers.settle(unit)
 
     # Engine callbacks ------------------------------------------------------------------------------------------
 
@@ -176,10 +264,14 @@ class Line:
             self.workspace.publish_unit(stage, key, folder, record)
             self.result.units_run += 1
             self.result.video_seconds[stage] = self.result.video_seconds.get(stage, 0.0) + unit.duration_s
-            tasks = [*self._succeed(unit, stage, key, outcome.summary), *self._advance(unit)]
+            tasks = [*self._succeed(unit, stage, key, outcome.summary)]
+            if unit.kind != "dataset":
+                tasks += self._advance(unit)
         else:
             self.workspace.discard_unit(folder)
             error = outcome.error
+            if unit.kind == "dataset" and not error.disk_full:
+                raise self._dataset_failed(stage, error)
             if error.disk_full:
                 raise DiskFullError(
                     f"No space is left on the disk of {self.workspace.out} (stage {stage}, {unit.source.name}).",
@@ -205,13 +297,23 @@ class Line:
             )
             self._fail(unit, failure)
             tasks = []
+        tasks += self._open_barriers()
         self._save_state("running")
         return tasks
 
     # Failures --------------------------------------------------------------------------------------------------
 
+    def _dataset_failed(self, stage: str, error: TaskError) -> StageError:
+        """No clip can go on without it, so the build stops; it is no clip's fault, so none goes to quarantine."""
+        self.counts[stage]["failed"] += 1
+        return StageError(
+            f"The stage {stage}, which joins all clips, failed: {error.message}",
+            hint=error.hint or "Run the same command again: finished work is kept. " + error.stderr_tail[-500:],
+        )
+
     def _fail(self, unit: Unit, failure: Failure) -> None:
         unit.failed = True
+        self.barriers.settle(unit)
         self._enter(unit, sign=-1)  # the stages behind this one will not see it
         self.counts[failure.stage]["failed"] += 1
         self._count(failure.stage, unit)
@@ -252,7 +354,7 @@ class Line:
 
     def _enter(self, unit: Unit, sign: int = 1) -> None:
         """Count a new unit in the totals of every stage it will pass, so that the time left is honest."""
-        for name in self.recipe.of_unit("clip" if unit.fields["clip_id"] else "source"):
+        for name in self.recipe.of_unit(unit.kind):
             if name not in unit.started:
                 self.counts[name]["total"] += sign * self._weight(name, unit)
                 self.counts[name]["units"] += sign
@@ -281,7 +383,9 @@ class Line:
                 "status": status,
                 "command": self.command,
                 "started": self.started,
-                "stages": self.counts,
+                "stages": {
+                    name: {**count, "unit": self.recipe.stages[name].unit} for name, count in self.counts.items()
+                },
                 "running": [
                     {
                         "stage": task.partition("-")[0],

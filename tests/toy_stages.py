@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.stage import Resources, Stage, StageContext
-from rsat_data.errors import SkippedSource, UnreadableSource
+from pipelines.stage import PARTS_FILE, Resources, Stage, StageContext
+from rsat_data.errors import SkippedSource, StageError, UnreadableSource
 
 
 @dataclass(frozen=True)
@@ -95,3 +96,51 @@ def _double(ctx: StageContext) -> Mapping[str, Any]:
 
 
 LINE = {"ingest": "tests.toy_stages:SPLIT", "count": "tests.toy_stages:COUNT", "double": "tests.toy_stages:DOUBLE"}
+
+
+def _total(ctx: StageContext) -> Mapping[str, Any]:
+    """Clips whose lines begin with the same letter share the sum of their counts."""
+    sums: dict[str, int] = {}
+    for member in ctx.members:
+        count = int((member.inputs["count"] / "count.txt").read_text(encoding="utf-8"))
+        letter = str(member.unit["line"])[0]
+        if member.metadata.get("licence") == "secret":
+            raise StageError("A secret clip cannot be added up.", hint="Change its licence.")
+        sums[letter] = sums.get(letter, 0) + count
+    parts = {m.unit["clip_id"]: {"sum": sums[str(m.unit["line"])[0]], "of": len(ctx.members)} for m in ctx.members}
+    (ctx.out / PARTS_FILE).write_text(json.dumps(parts), encoding="utf-8")
+    return {"sums": sums}
+
+
+def _share(ctx: StageContext) -> Mapping[str, Any]:
+    count, total = int((ctx.inputs["count"] / "count.txt").read_text(encoding="utf-8")), ctx.parts["total"]
+    (ctx.out / "double.txt").write_text(f"{count}/{total['sum']}", encoding="utf-8")
+    return {"share": count / total["sum"], "fields": sorted(total)}
+
+
+TOTAL: Stage[CountConfig] = Stage(
+    name="total",
+    version="1",
+    unit="dataset",
+    config=CountConfig,
+    inputs=("count",),
+    metadata_fields=("licence",),
+    run=lambda ctx, config: _total(ctx),
+    resources=Resources(memory_gb=0.1),
+)
+SHARE: Stage[CountConfig] = Stage(
+    name="share",
+    version="1",
+    unit="clip",
+    config=CountConfig,
+    inputs=("count", "total"),
+    part_fields={"total": ("sum",)},
+    run=lambda ctx, config: _share(ctx),
+    resources=Resources(memory_gb=0.1),
+)
+JOINED_LINE = {
+    "ingest": "tests.toy_stages:SPLIT",
+    "count": "tests.toy_stages:COUNT",
+    "total": "tests.toy_stages:TOTAL",
+    "share": "tests.toy_stages:SHARE",
+}

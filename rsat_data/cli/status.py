@@ -43,7 +43,7 @@ def describe(state: Mapping[str, Any]) -> str:
     lines = [f"{head}; last change {age:.0f} s ago", ""]
     lines.append(f"{'stage':<10} {'units':>6} {'done':>12} {'of':>10}   quarantined")
     for name, count in state["stages"].items():
-        unit = "files" if name == next(iter(state["stages"])) else "s video"
+        unit = {"source": "files", "dataset": "times"}.get(count.get("unit", "clip"), "s video")
         amounts = f"{count['done']:>12.1f} {count['total']:>10.1f} {unit:<7}"
         lines.append(f"{name:<10} {count['units']:>6} {amounts} {count['failed'] or ''}")
     if state["alive"] and state["running"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,10 @@ class Task:
     """Folder to write in; exists and is empty."""
     models: Mapping[str, str]
     """Model file name -> path."""
+    members: Sequence[Mapping[str, Any]] = ()
+    """For a stage over the dataset: unit, inputs and metadata of every clip."""
+    parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """For a stage over clips: name of a stage over the dataset -> the clip's part of its result."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Sidecar fields for the stage."""
     provenance: Mapping[str, Any] = field(default_factory=dict)

@@ -62,7 +62,7 @@ def _say(stream: IO[str], message: Mapping[str, Any]) -> None:
 
 def _run(message: Mapping[str, Any], answers: IO[str]) -> Mapping[str, Any]:
     check_siblings()
-    from pipelines.stage import Stage, StageContext
+    from pipelines.stage import Member, Stage, StageContext
 
     module, attribute = message["stage"].split(":")
     stage = getattr(importlib.import_module(module), attribute)
@@ -83,6 +83,13 @@ def _run(message: Mapping[str, Any], answers: IO[str]) -> Mapping[str, Any]:
         inputs={name: Path(path) for name, path in message["inputs"].items()},
         out=Path(message["out"]),
         model=model,
+        members=[
+            Member(
+                member["unit"], {name: Path(path) for name, path in member["inputs"].items()}, member["metadata"]
+            )
+            for member in message["members"]
+        ],
+        parts=message["parts"],
         metadata=message["metadata"],
         provenance=message["provenance"],
         threads=int(message["threads"]),
