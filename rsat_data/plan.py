@@ -20,7 +20,6 @@ from rsat_data.errors import StageError
 from rsat_data.sources import SourceFile
 from rsat_data.workspace import Workspace
 
-
 #: What stands for the name of a source where a unit covers all of them.
 ALL_CLIPS = "(all clips)"
 
