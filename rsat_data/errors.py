@@ -124,3 +124,7 @@ class DatasetError(RsatError):
 
 class HeadMismatch(DatasetError):
     """Codes of two head models would be mixed as if they were codes of one."""
+
+
+class UnsafeModelFile(ModelFileError):
+    """A model file would run code, or refers to things outside itself: it was refused, and nothing of it was run."""

@@ -176,6 +176,8 @@ def landmark_model(head: HeadModel) -> LandmarkModel:
     correctives: np.ndarray = np.zeros((len(template), 3, 0))
     if head.posedirs is not None:
         correctives = array(head.posedirs).reshape(len(template), 3, -1)
+        if correctives.shape[2] == 36:  # FLAME's: the neck comes first, and tracking keeps it at rest
+            correctives = correctives[:, :, 9:]
         if correctives.shape[2] not in (0, 27):
             raise ValueError(f"Pose correctives must be linear in R - I of jaw and eyes (27), got {correctives.shape}")
         if not correctives.any():

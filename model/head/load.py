@@ -30,7 +30,7 @@ class HeadModel:
 
     Frame: x right in the image (the subject's left), y down, z away from the camera, metres; at rest the face looks
     to -z, at a camera that stands on the negative z axis. V vertices, F triangles, S shape and E expression codes,
-    P = 27 pose features, J = 5 joints.
+    P = 27 or 36 pose features, J = 5 joints.
     """
 
     name: str
@@ -46,7 +46,8 @@ class HeadModel:
     exprdirs: Tensor
     """(V, 3, E) metres at full strength (expression 1.0)."""
     posedirs: Tensor
-    """(V, 3, 27) metres per unit of R - I of jaw, left eye, right eye (9 entries each, row by row)."""
+    """(V, 3, P) metres per unit of R - I of the last P / 9 joints (9 entries each, row by row): jaw, left eye, right eye
+    in the open head (27), the neck before them in FLAME (36)."""
     J_template: Tensor
     """(J, 3) joints of the average head, metres."""
     J_shapedirs: Tensor
@@ -56,7 +57,7 @@ class HeadModel:
     parents: tuple[int, ...]
     """Parent of each joint, -1 for the root."""
     expression_names: tuple[str, ...]
-    """(E,) ARKit names."""
+    """(E,) ARKit names, at home in [0, 1]; or exp_000, exp_001... for N(0, 1) components, as FLAME's are."""
     groups: dict[str, Tensor]
     """Vertex ids (int64, sorted) by semantic name: see docs/head_model.md."""
     landmarks: LandmarkEmbedding | None = None
@@ -67,6 +68,8 @@ class HeadModel:
     """(F, 3) int64 rows of ``uv`` for the corners of ``faces``."""
     mirror: Tensor | None = None
     """(V,) int64, the vertex on the other side."""
+    J_exprdirs: Tensor | None = None
+    """(J, 3, E) how joints follow the expression, metres; None where they do not. In FLAME they do, slightly."""
     full_strength_rad: dict[str, float] | None = None
     """Joint angle (radians) at which an expression that a joint took over has the source's full strength."""
 
@@ -173,7 +176,10 @@ class HeadModel:
         parts = (filled(rotation, 3), filled(neck, 3), filled(jaw, 3), filled(eyes, 6))
         rotations = axis_angle_to_matrix(torch.cat(parts, dim=1).unflatten(1, (5, 3)))
         rest, joints = self.shaped(shape)
-        moving = torch.cat([filled(expression, self.num_expression), pose_features(rotations)], dim=1)
+        expressed = filled(expression, self.num_expression)
+        if self.J_exprdirs is not None:
+            joints = joints + torch.einsum("be,jce->bjc", expressed, self.J_exprdirs)
+        moving = torch.cat([expressed, pose_features(rotations, self.posedirs.shape[-1])], dim=1)
         vertices = rest + (moving @ self._flat_dirs[0]).unflatten(-1, (-1, 3))
         turned, offsets, posed = joint_transforms(rotations, joints.expand(batch, -1, -1), self.parents)
         move = filled(translation, 3)[:, None]
@@ -271,6 +277,7 @@ def head_from_arrays(arrays: dict[str, np.ndarray], metadata: dict[str, str], sh
         uv=real("uv") if "uv" in arrays else None,
         uv_faces=whole("uv_faces") if "uv_faces" in arrays else None,
         mirror=whole("mirror") if "mirror" in arrays else None,
+        J_exprdirs=real("J_exprdirs") if "J_exprdirs" in arrays else None,
         full_strength_rad=json.loads(metadata.get("full_strength_rad", "null")),
     )
 

@@ -35,17 +35,18 @@ def axis_angle_to_matrix(rotation: Tensor) -> Tensor:
     return eye + first[..., None, None] * skew + second[..., None, None] * (skew @ skew)
 
 
-def pose_features(rotations: Tensor) -> Tensor:
-    """What the correctives are linear in: the entries of R - I of jaw, left eye and right eye, row by row.
+def pose_features(rotations: Tensor, count: int = 27) -> Tensor:
+    """What the correctives are linear in: the entries of R - I of the last joints, row by row.
 
     Args:
         rotations: (B, 5, 3, 3) local rotations of root, neck, jaw, left eye, right eye.
+        count: 27 for jaw, left eye and right eye (the open head), 36 for the neck before them (FLAME), 0 for none.
 
     Returns:
-        (B, 27).
+        (B, count).
     """
     eye = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
-    return (rotations[:, 2:5] - eye).flatten(1)
+    return (rotations[:, rotations.shape[1] - count // 9 :] - eye).flatten(1)
 
 
 def joint_transforms(rotations: Tensor, joints: Tensor, parents: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:

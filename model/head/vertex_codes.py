@@ -1,10 +1,10 @@
 """Vertices to codes: regularised least squares of a head's codes to given vertices.
 
 Damped Gauss-Newton on all codes of a frame at once, frames in batches. Writing a posed vertex as A(pose) x + b(pose),
-x = template + blendshapes, A is a blend of rotations and nearly one itself, so the blendshapes' own block of the normal
-matrix is constant and computed once; gradients are exact, so the fixed point is that of the full problem. The shape is
-shared by all frames: it is solved jointly with the codes of some of them (the codes are eliminated frame by frame), then
-kept.
+x = template + blendshapes, A is a blend of rotations and nearly one itself, so the block of the blendshapes in the
+normal matrix is constant and computed once; gradients are exact, so the fixed point is that of the full problem. The
+shape is shared by all frames: it is solved jointly with the codes of some of them (the codes are eliminated frame by
+frame), then kept.
 """
 
 from __future__ import annotations
@@ -296,7 +296,11 @@ class _Solver:
         normal[:, e:, e:] = (motion @ motion.mT).double()
         wide = q.double()
         beyond = self._beyond(wide) / self.config.limit_sd**2
-        gradient = torch.cat([unposed @ self.dirs, (motion @ residual[..., None])[..., 0]], dim=1).double()
+        by_expression = unposed @ self.dirs
+        if head.J_exprdirs is not None:  # joints that follow the expression: in the gradient, too little for the matrix
+            joints = tangents.of_joints(head.parents) * self.root.repeat_interleave(3)
+            by_expression = by_expression + (joints @ residual[..., None])[..., 0] @ head.J_exprdirs.flatten(0, 1)
+        gradient = torch.cat([by_expression, (motion @ residual[..., None])[..., 0]], dim=1).double()
         gradient = gradient + self.precision * wide + beyond
         diagonal = torch.arange(n)
         normal[:, diagonal, diagonal] += self.precision + (beyond != 0) / self.config.limit_sd**2
@@ -341,7 +345,7 @@ class _Solver:
 
     def solve_shape(self, seen: Tensor, rows: Tensor) -> Tensor:
         """The shape (S,) that serves all given frames best, their codes free."""
-        head, num = self.head, self.head.num_shape
+        num = self.head.num_shape
         shape = seen.new_zeros(num)
         if num == 0:
             return shape
