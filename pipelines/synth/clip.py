@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.synth.hard import OPEN_SHUTTER, PROPS
+from pipelines.synth.props import Mesh, draw, make_hand, make_sunglasses, place_hand, place_sunglasses
 from pipelines.synth.records import PERSONS, SAMPLE_RATE, Dialogue
 from pipelines.synth.scene import FRAME_CODES
 from pipelines.synth.truth import Truth, truth_bytes, truth_paths, write_truth
@@ -17,6 +19,7 @@ from rsat_data.content import canonical_json
 
 if TYPE_CHECKING:
     from model.head import HeadModel
+    from pipelines.synth.render import HeadAppearance, SceneRenderer
 
 CONSENT = "synthetic"
 """Nobody was filmed: said in place of a consent."""
@@ -119,12 +122,69 @@ def frames(truth: Truth, head: HeadModel, span: range | None = None) -> Iterator
 
     looks = [make_appearance(head, truth.appearance[p]) for p in PERSONS]
     renderer = SceneRenderer(head, looks, truth.camera, truth.appearance["A"] ^ truth.appearance["B"])
+    props = _Props(truth, renderer, looks)
     wanted = list(range(truth.num_frames) if span is None else span)
     for first in range(0, len(wanted), _BATCH):
         chunk = wanted[first : first + _BATCH]
         posed = [posed_vertices(truth, person, head, chunk) for person in PERSONS]
-        for number in range(len(chunk)):
-            yield renderer.render([vertices[number] for vertices in posed])
+        for number, frame in enumerate(chunk):
+            vertices = [each[number] for each in posed]
+            image = _exposed(truth, renderer, head, frame) if props.blurred(frame) else renderer.render(vertices)
+            props.draw(image, vertices, frame)
+            yield image
+
+
+_EXPOSURES = 5
+_DECODE = np.where(
+    np.arange(256) / 255 <= 0.04045, np.arange(256) / 255 / 12.92, ((np.arange(256) / 255 + 0.055) / 1.055) ** 2.4
+)
+
+
+def _exposed(truth: Truth, renderer: SceneRenderer, head: HeadModel, frame: int) -> np.ndarray:
+    """A frame as a camera with an open shutter sees it: the mean light of several moments about its time."""
+    near = [min(max(frame + step, 0), truth.num_frames - 1) for step in (-1, 0, 1)]
+    posed = [posed_vertices(truth, person, head, near) for person in PERSONS]
+    light = np.zeros((truth.camera.height, truth.camera.width, 3))
+    for moment in np.linspace(-0.5 * OPEN_SHUTTER, 0.5 * OPEN_SHUTTER, _EXPOSURES):
+        other, share = (0 if moment < 0 else 2), abs(moment)
+        light += _DECODE[renderer.render([(1 - share) * each[1] + share * each[other] for each in posed])]
+    mean = light / _EXPOSURES
+    encoded = np.where(mean <= 0.0031308, 12.92 * mean, 1.055 * mean ** (1 / 2.4) - 0.055)
+    return np.round(255 * encoded).clip(0, 255).astype(np.uint8)
+
+
+class _Props:
+    """What the hard moments of a clip put before faces, and when frames are exposed for longer."""
+
+    def __init__(self, truth: Truth, renderer: SceneRenderer, looks: list[HeadAppearance]) -> None:
+        self._camera, self._renderer = truth.camera, renderer
+        self._strength = [(case, case.strength(truth.num_frames)) for case in truth.hard]
+        self._things: dict[tuple[str, str], Mesh] = {}
+        for case in truth.hard:
+            if case.kind == "hand":
+                skin = looks[PERSONS.index(case.person)].traits.skin
+                self._things[case.person, case.kind] = make_hand(skin, -1.0 if case.person == "A" else 1.0)
+            elif case.kind == "sunglasses":
+                self._things[case.person, case.kind] = make_sunglasses()
+
+    def blurred(self, frame: int) -> bool:
+        """Whether somebody shakes the head in this frame."""
+        return any(case.kind == "blur" and strength[frame] > 0 for case, strength in self._strength)
+
+    def draw(self, image: np.ndarray, vertices: list[np.ndarray], frame: int) -> None:
+        """Put into a picture (H, W, 3), in place, what lies before the faces (V, 3) of A and B."""
+        layout, light = self._renderer.layout, self._renderer.lighting
+        for case, strength in self._strength:
+            if case.kind not in PROPS or strength[frame] <= 0:
+                continue
+            head = vertices[PERSONS.index(case.person)].astype(np.float64)
+            thing = self._things[case.person, case.kind]
+            place = place_hand if case.kind == "hand" else place_sunglasses
+            points = place(thing, layout, head, float(strength[frame]))
+            draw(
+                image, thing, points, head, layout.faces, self._camera, light.sh, light.direction, light.colour,
+                self._renderer.table,
+            )  # fmt: skip
 
 
 def posed_vertices(truth: Truth, person: str, head: HeadModel, chosen: list[int]) -> np.ndarray:

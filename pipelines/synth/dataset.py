@@ -215,6 +215,8 @@ def described(config: SynthConfig) -> dict[str, Any]:
     simulation = asdict(config.simulation)
     if not simulation["people"]:  # without a cast, hashes stay what they were before there were any
         del simulation["people"]
+    if not simulation["hard"]:
+        del simulation["hard"]
     return {
         "clips": config.clips,
         "simulation": simulation,

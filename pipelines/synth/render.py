@@ -21,7 +21,7 @@ from model.raster.spherical_harmonics import CONSTANTS, COSINE, ambient, directi
 from pipelines.synth import body, kernels
 from pipelines.synth.appearance import HeadAppearance, make_appearance
 from pipelines.synth.background import make_background
-from pipelines.synth.layout import SurfaceHead, make_layout, smoothstep
+from pipelines.synth.layout import Layout, SurfaceHead, make_layout, smoothstep
 from pipelines.synth.noise import fractal_noise, value_noise
 from pipelines.synth.paint import strand_pattern
 from pipelines.synth.texels import TexelGrid, join, make_grid
@@ -138,6 +138,21 @@ class SceneRenderer:
         self._linear = np.ascontiguousarray(self._linear, dtype=np.float32)
         places = np.sqrt(0.5 * self._linear) * (len(self._table) - 1) + 0.5
         self._encoded = self._table[np.minimum(places.astype(np.int64), len(self._table) - 1)]
+
+    @property
+    def layout(self) -> Layout:
+        """Places on the head model."""
+        return self._layout
+
+    @property
+    def lighting(self) -> Lighting:
+        """The light in force."""
+        return self._lighting
+
+    @property
+    def table(self) -> np.ndarray:
+        """Encoding of linear light, see `encoding_table`."""
+        return self._table
 
     def render(self, vertices: Sequence[np.ndarray]) -> np.ndarray:
         """One frame.

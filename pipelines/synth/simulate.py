@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pipelines.synth.behaviour import behave
+from pipelines.synth.hard import acted, schedule
 from pipelines.synth.records import FPS, PERSONS, Dialogue, rng_for
 from pipelines.synth.relations import RelationEffects, relation_of
 from pipelines.synth.scene import SHAPE_LIMIT, Head, draw_shapes, make_codes, make_scene
@@ -31,6 +32,8 @@ class SimulationConfig:
     """How many clips in a row show the same two people in the same relation."""
     people: int = 0
     """Size of the cast: every dyad is two of so many people, none of them relatives. 0: new people in every dyad."""
+    hard: tuple[str, ...] = ()
+    """Kinds of hard moments that both people go through, of ``pipelines.synth.hard.KINDS``."""
     effects: RelationEffects = field(default_factory=RelationEffects)
     """What the relation does to behaviour."""
 
@@ -95,6 +98,9 @@ def simulate(config: SimulationConfig, index: int, speech: SpeechSource, head: H
         shapes = {p: cast_shape(config.seed, members[p], head.num_shape) for p in PERSONS}
         looks = rng_for(config.seed, "cast", "appearance").choice(2**20, size=config.people, replace=False)[list(cast)]
         names = families = {p: f"synth-{config.seed}-p{members[p]:05d}" for p in PERSONS}
+    cases = schedule(config.hard, config.num_frames, clip_seed)
+    if cases:
+        motion = {p: acted(motion[p], cases, p, scene.places[p], scene.camera) for p in PERSONS}
     codes = {p: make_codes(motion[p], p, scene.places[p], shapes[p], head) for p in PERSONS}
     truth = Truth(
         name=clip_name(config, index),
@@ -121,5 +127,6 @@ def simulate(config: SimulationConfig, index: int, speech: SpeechSource, head: H
         audio_arranged=dialogue.arranged,
         voices=dialogue.voices,
         language=dialogue.language,
+        hard=cases,
     )
     return truth, dialogue

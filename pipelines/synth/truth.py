@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from model.camera import Camera
+from pipelines.synth.hard import HardCase
 from pipelines.synth.records import FPS, PERSONS, Event, Span, Turn
 from pipelines.synth.relations import Rates, Relation, RelationEffects
 from pipelines.synth.scene import FRAME_CODES, Codes
@@ -77,6 +78,8 @@ class Truth:
     """A and B -> voice."""
     language: str | None
     """ISO 639-1 code where it is known."""
+    hard: tuple[HardCase, ...] = ()
+    """Hard moments, if they were asked for."""
 
     @property
     def text(self) -> dict[str, str | None]:
@@ -138,6 +141,8 @@ def truth_bytes(truth: Truth) -> tuple[bytes, bytes]:
             "language": truth.language,
         },
     }
+    if truth.hard:  # without any, the file is what it was before there were such
+        content["hard"] = [asdict(case) for case in truth.hard]
     text = json.dumps(_rounded(content), ensure_ascii=False, sort_keys=True, indent=1, allow_nan=False) + "\n"
     return text.encode(), npz_bytes(arrays)
 
@@ -204,6 +209,7 @@ def _parsed(raw: dict[str, Any], arrays: dict[str, np.ndarray]) -> Truth:
         audio_arranged=audio["arranged"],
         voices=audio["voices"],
         language=audio["language"],
+        hard=tuple(HardCase(**case) for case in raw.get("hard", ())),
     )
 
 

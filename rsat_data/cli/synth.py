@@ -19,6 +19,7 @@ Examples:
   rsat-data build --videos talks --out talks_dataset
   rsat-data synth --out talks --speech interview.wav
   rsat-data synth --out talks --speech anna.wav --speech ben.wav
+  rsat-data synth --out hard --clips 1 --seconds 15 --hard all
   rsat-data synth --out dataset --as-dataset --rows 2000 --seconds 8
 
 \b
@@ -62,6 +63,11 @@ Beside each <name>.mp4 lie <name>.yaml (what build reads about it) and the truth
     metavar="N",
     help="A cast of N people who appear in several clips, in changing pairs.  [default: new people in every dyad]",
 )
+@click.option(
+    "--hard",
+    metavar="KINDS",
+    help="Hard moments for trackers, of: hand, sunglasses, outside, profile, blur; occlusion; all.",
+)
 @click.option("--per-person-audio", is_flag=True, help="Also write each person's audio, for build to use.")
 @click.option("--as-dataset", is_flag=True, help="Write a dataset straight from the truth, without pictures.")
 @click.option("--workers", type=int, help="Processes.  [default: one a core]")
@@ -100,6 +106,7 @@ def make_config(options: dict[str, Any]) -> SynthConfig:
         UsageError: they contradict each other or lie out of range.
     """
     from pipelines.synth.driver import SpeechConfig, SynthConfig
+    from pipelines.synth.hard import parse_kinds
     from pipelines.synth.relations import RelationEffects
     from pipelines.synth.simulate import SimulationConfig
     from rsat_data.machine import usable_cores
@@ -121,12 +128,16 @@ def make_config(options: dict[str, Any]) -> SynthConfig:
         raise UsageError(f"--out {options['out']} is a file.", hint="Name a folder.", path=options["out"])
     width, height = parse_size(options["size"])
     clips = 3 if clips is None else clips
+    hard = parse_kinds(options["hard"] or "")
+    if hard and options["as_dataset"]:
+        raise UsageError("--hard goes with videos; a dataset written from the truth shows nothing.")
     simulation = SimulationConfig(
         seed=options["seed"],
         seconds=options["seconds"],
         width=width,
         height=height,
         clips_per_dyad=options["clips_per_dyad"],
+        hard=hard,
         people=options["people"],
         effects=RelationEffects().scaled(options["effect_scale"]),
     )
