@@ -43,7 +43,7 @@ def find_row(wanted: str, names: Sequence[str]) -> str:
 
 
 def nearest(wanted: str, names: Sequence[str], count: int = _SHOWN) -> list[str]:
-    """The ids most like ``wanted``. Only the hundred with the longest common beginning are compared letter by letter."""
+    """The ids most like ``wanted``, by beginning and letters; letters are compared for the hundred likeliest only."""
     bare = wanted.removeprefix(_PREFIX)
 
     def common(name: str) -> int:
@@ -52,9 +52,10 @@ def nearest(wanted: str, names: Sequence[str], count: int = _SHOWN) -> list[str]
     likely = sorted(names, key=lambda name: (-common(name), name))[:100]
 
     def likeness(name: str) -> float:
-        return difflib.SequenceMatcher(None, bare, name.removeprefix(_PREFIX)).ratio()
+        letters = difflib.SequenceMatcher(None, bare, name.removeprefix(_PREFIX)).ratio()
+        return letters + common(name) / max(len(bare), 1)
 
-    return sorted(likely, key=lambda name: (-likeness(name), -common(name), name))[:count]
+    return sorted(likely, key=lambda name: (-likeness(name), name))[:count]
 
 
 def sample_rows(names: Sequence[str], count: int, seed: int = 0) -> list[str]:
@@ -95,4 +96,5 @@ def find_head(head_id: str, given: str | Path | None = None) -> HeadModel:
         if newer is not None
         else "Import that head (rsat-data models import-flame --help), or name its file: --head FILE."
     )
-    raise HeadMismatch(f"The head {head_id} of these codes is not on this machine. Here: {', '.join(here)}.", hint=advice)
+    known = ", ".join(here)
+    raise HeadMismatch(f"The head {head_id} of these codes is not on this machine. Here: {known}.", hint=advice)

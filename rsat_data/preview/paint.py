@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -103,25 +102,34 @@ def frame_in(picture: Picture, colour: Colour, thickness: int = 4) -> None:
 
 
 def polyline(picture: Picture, points: np.ndarray, colour: Colour, thickness: int = 1, *, closed: bool = False) -> None:
-    """Draw a smooth line through (N, 2) continuous image coordinates (corner origin); parts that are not finite are
-    left out."""
+    """Draw a smooth line through (N, 2) continuous image coordinates (corner origin), without parts not finite."""
     whole = np.isfinite(points).all(axis=1)
-    if closed and not whole.all():
-        closed = False
-    for run in runs(whole):
-        fixed = np.round((np.clip(points[run], -1e4, 1e4) - 0.5) * (1 << _SUBPIXEL)).astype(np.int32)
-        cv2.polylines(picture, [fixed[:, None]], closed, colour, thickness, cv2.LINE_AA, _SUBPIXEL)
-
-
-def dot(picture: Picture, at: Sequence[float] | np.ndarray, radius: float, colour: Colour) -> None:
-    """Draw a disc at continuous image coordinates."""
-    if not np.isfinite(at).all() or np.abs(at).max() > 1e4:
+    if whole.all():
+        cv2.polylines(picture, [_fixed(points)[:, None]], closed, colour, thickness, cv2.LINE_AA, _SUBPIXEL)
         return
-    scale = 1 << _SUBPIXEL
-    centre = (round((float(at[0]) - 0.5) * scale), round((float(at[1]) - 0.5) * scale))
-    cv2.circle(picture, centre, round(radius * scale), colour, -1, cv2.LINE_AA, _SUBPIXEL)
+    for run in runs(whole):
+        cv2.polylines(picture, [_fixed(points[run])[:, None]], False, colour, thickness, cv2.LINE_AA, _SUBPIXEL)
 
 
+def strokes(picture: Picture, lines: np.ndarray, colour: Colour, thickness: int = 1) -> None:
+    """Draw smooth lines (M, N, 2) of one colour; one with a point that is not finite is left out."""
+    whole = np.isfinite(lines).all(axis=(1, 2))
+    cv2.polylines(picture, list(_fixed(lines[whole])[:, :, None]), False, colour, thickness, cv2.LINE_AA, _SUBPIXEL)
+
+
+def dots(picture: Picture, points: np.ndarray, radius: float, colour: Colour) -> None:
+    """Draw discs of ``radius`` pixels at (N, 2) continuous image coordinates, without those not finite."""
+    size = round(radius * (1 << _SUBPIXEL))
+    for centre in _fixed(points[np.isfinite(points).all(axis=1)]).tolist():
+        cv2.circle(picture, centre, size, colour, -1, cv2.LINE_AA, _SUBPIXEL)
+
+
+def _fixed(points: np.ndarray) -> npt.NDArray[np.int32]:
+    """OpenCV's fixed-point coordinates, whose origin is the centre of the first pixel."""
+    return np.round((np.clip(points, -1e4, 1e4) - 0.5) * (1 << _SUBPIXEL)).astype(np.int32)
+
+
+@lru_cache(maxsize=1024)
 def mix(first: Colour, second: Colour, share: float) -> Colour:
     """``first`` with ``share`` of ``second``."""
     a, b, c = (round(p + share * (q - p)) for p, q in zip(first, second, strict=True))
@@ -132,5 +140,3 @@ def runs(mask: npt.NDArray[np.bool_]) -> list[slice]:
     """Spans of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
     return [slice(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-
-

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from model.fitting.regions import BROWS, LEFT_EYE, LIPS_INNER, LIPS_OUTER, OVAL, RIGHT_EYE
+from model.raster.jit import kernel
 from rsat_data.preview import paint
 from rsat_data.preview.paint import Colour, Picture
 from rsat_data.preview.scene import Posed
@@ -39,18 +40,36 @@ _TRAILED = (1, 61, 291, 152, 105, 334)
 """Nose tip, mouth corners, chin, brows."""
 
 
-def mesh_over(picture: Picture | None, colour: np.ndarray) -> Picture:
-    """The mesh over the face; (H, W, 3) uint8. ``colour`` (H, W, 4) is that of :class:`Posed`."""
-    if picture is None:
-        return mesh_alone(colour)
-    alpha = colour[..., 3:]
-    return (picture + alpha * (colour[..., :3] - picture)).astype(np.uint8)
+@kernel
+def _blend(colour, picture, ground, over, alone):  # type: ignore[no-untyped-def]
+    """Fill over and alone (H, W, 3) from colour (H, W, 4); ``picture`` (H, W, 3) lies behind ``over``."""
+    height, width = colour.shape[:2]
+    for y in range(height):
+        for x in range(width):
+            alpha = colour[y, x, 3]
+            for c in range(3):
+                behind = picture[y, x, c]
+                if alpha > 0.0:
+                    over[y, x, c] = np.uint8(behind + alpha * (colour[y, x, c] - behind))
+                    alone[y, x, c] = np.uint8(colour[y, x, c])
+                else:
+                    over[y, x, c] = behind
+                    alone[y, x, c] = ground[c]
 
 
-def mesh_alone(colour: np.ndarray) -> Picture:
-    """The mesh on a plain ground."""
-    ground = np.asarray(paint.PANEL, np.float32)
-    return np.where(colour[..., 3:] > 0, colour[..., :3], ground).astype(np.uint8)
+def mesh_panels(picture: Picture | None, colour: np.ndarray) -> tuple[Picture, Picture]:
+    """The mesh over the face, and the mesh on a plain ground, (H, W, 3) uint8 each.
+
+    Args:
+        picture: the frame; without one the first panel equals the second.
+        colour: (H, W, 4) of :class:`Posed`.
+    """
+    over = np.empty((*colour.shape[:2], 3), np.uint8)
+    alone = np.empty_like(over)
+    ground = np.asarray(paint.PANEL, np.uint8)
+    behind = over if picture is None else np.ascontiguousarray(picture)
+    _blend(colour, behind, ground, over, alone)
+    return (alone if picture is None else over), alone
 
 
 def landmarks(picture: Picture | None, posed: Posed, index: int, trail: Sequence[np.ndarray] = ()) -> Picture:
@@ -62,29 +81,27 @@ def landmarks(picture: Picture | None, posed: Posed, index: int, trail: Sequence
         index: its place in the batch.
         trail: landmarks (L, 2) of the frames before, oldest first: where a few points came from.
     """
-    size = posed.colour.shape[1:3]
-    base = paint.canvas(*size, colour=paint.PANEL) if picture is None else cv2.convertScaleAbs(picture, alpha=0.42)
+    height, width = posed.colour.shape[1:3]
+    base = paint.canvas(height, width, paint.PANEL) if picture is None else cv2.convertScaleAbs(picture, alpha=0.42)
     points, hidden = posed.points[index], posed.hidden[index]
-    unit = size[1] / 400
+    unit = width / 400
     if len(points):
         for ids, closed, colour in _CONTOURS:
             # Faded as one where most of it is hidden.
             share = 0.72 if hidden[list(ids)].mean() > 0.5 else 0.0
             paint.polyline(base, points[list(ids)], paint.mix(colour, paint.PANEL, share), 1, closed=closed)
-        for point, behind in zip(points, hidden, strict=True):
-            paint.dot(base, point, (0.75 if behind else 1.15) * unit, paint.mix(_POINT, paint.PANEL, 0.7 * behind))
+        paint.dots(base, points[hidden], 0.75 * unit, paint.mix(_POINT, paint.PANEL, 0.7))
+        paint.dots(base, points[~hidden], 1.15 * unit, _POINT)
         past = np.stack([*trail[-TRAIL:], points])[:, list(_TRAILED)]
         for age in range(len(past) - 1):
-            fade = 1 - (age + 1) / len(past)
-            for number in range(len(_TRAILED)):
-                paint.polyline(base, past[age : age + 2, number], paint.mix(_TRACE, paint.PANEL, fade))
-    for start, end in posed.gaze[index]:
-        steps = start + (end - start) * np.linspace(0, 1, 9)[:, None]
-        for number in range(8):
-            paint.polyline(
-                base, steps[number : number + 2], paint.mix(_GAZE, paint.PANEL, number / 9), 2 if number < 5 else 1
-            )
-        paint.dot(base, start, 2.2 * unit, _GAZE)
+            colour = paint.mix(_TRACE, paint.PANEL, 1 - (age + 1) / len(past))
+            paint.strokes(base, past[age : age + 2].swapaxes(0, 1), colour)
+    rays = posed.gaze[index]
+    steps = rays[:, :1] + (rays[:, 1:] - rays[:, :1]) * np.linspace(0, 1, 9)[:, None]  # (2, 9, 2)
+    for number in range(8):
+        colour = paint.mix(_GAZE, paint.PANEL, number / 9)
+        paint.strokes(base, steps[:, number : number + 2], colour, 2 if number < 5 else 1)
+    paint.dots(base, rays[:, 0], 2.2 * unit, _GAZE)
     return base
 
 
@@ -158,13 +175,15 @@ def curves(
     for words, colour in legend:
         cv2.rectangle(picture, (x, size // 2), (x + size // 2, size), colour, -1)
         x = paint.text(picture, (x + size, size // 6), words, size, paint.FAINT) + 2 * size
+    free = 0
     for number, frame in enumerate(marks):
         place = round(x_of(frame + 0.5))
         picture[top - 3 : bottom, place] = paint.FAINT
         words = str(number + 1)
-        paint.text(picture, (place - paint.width_of(words, size) // 2, top - 3 - round(1.4 * size)), words, size)
+        at = max(free, place - paint.width_of(words, size) // 2)
+        free = paint.text(picture, (at, top - 3 - round(1.4 * size)), words, size) + size // 3
     step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 1e9) if num / fps / s <= 10)
-    for second in np.arange(0, num / fps + 1e-6, step):
-        place = round(x_of(second * fps))
-        paint.text(picture, (min(place, right - 2 * size), height - round(1.5 * size)), f"{second:g} s", size, paint.FAINT)
+    for second in np.arange(0, num / fps + 1e-6, step).tolist():
+        place = min(round(x_of(second * fps)), right - 2 * size)
+        paint.text(picture, (place, height - round(1.5 * size)), f"{second:g} s", size, paint.FAINT)
     return picture, (left, right)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from model.camera import Camera, project
-from model.fitting.regions import LID_PAIRS
+from model.fitting.regions import LID_PAIRS, LIP_PAIRS
 from model.head import HeadModel
 from model.head.groups import vertex_mask
 from model.head.load import CODE_NAMES
@@ -27,7 +27,7 @@ BATCH = 8
 GAZE_M = 0.09
 """Length of a gaze ray, metres."""
 
-_CLAY = (0.66, 0.74, 0.86)
+_CLAY = (0.58, 0.74, 0.98)
 _PAINT: tuple[tuple[str, tuple[float, float, float]], ...] = (
     ("mouth_interior", (0.30, 0.12, 0.14)),
     ("tongue", (0.72, 0.36, 0.38)),
@@ -40,7 +40,7 @@ _PAINT: tuple[tuple[str, tuple[float, float, float]], ...] = (
     ("right_iris", (0.16, 0.30, 0.46)),
 )
 """Colours of vertex groups, later ones over earlier ones; a head without a group is drawn without it."""
-_LIGHTS = (((-0.45, -0.60, -0.66), 0.62), ((0.75, -0.10, -0.65), 0.20), ((0.0, 0.0, -1.0), 0.16))
+_LIGHTS = (((-0.55, -0.62, -0.56), 0.72), ((0.85, -0.05, -0.52), 0.24), ((0.0, 0.0, -1.0), 0.10))
 """Directions to the lights (camera frame) and their strengths."""
 _AMBIENT = 0.14
 
@@ -149,13 +149,12 @@ class Scene:
                 for frame in container.decode(stream):
                     if done == self.num:
                         return
-                    picture = frame.to_ndarray(format="rgb24")
+                    picture = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
                     if size is not None and picture.shape[1] != size:
                         height = round(size * picture.shape[0] / picture.shape[1])
                         shrink = picture.shape[1] > size
-                        picture = cv2.resize(
-                            picture, (size, height), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
-                        )
+                        way = cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
+                        picture = np.asarray(cv2.resize(picture, (size, height), interpolation=way), np.uint8)
                     yield picture
                     done += 1
         except av.FFmpegError as error:
@@ -178,6 +177,7 @@ class Scene:
         to_camera = -torch.nn.functional.normalize(origin, dim=-1)
         gaze = torch.stack([_angle(face, direction) for direction in ahead]).mean(0)
         mouth, lids, motion = self._landmark_tracks()
+        shut = lids < 0.5 * np.nanmedian(lids) if np.isfinite(lids).any() else np.zeros(num, bool)
 
         def column(name: str) -> np.ndarray | None:
             if name not in row.keys() or row[name] is None:  # noqa: SIM118 - a Mapping whose `in` may not look ahead
@@ -185,7 +185,9 @@ class Scene:
             return np.array([np.nan if value is None else value for value in row[name]], np.float64)
 
         words = row["invalid_reason"] if "invalid_reason" in row.keys() else None  # noqa: SIM118
-        reasons = [""] * num if words is None else ["" if word is None else str(word).replace("_", " ") for word in words]
+        reasons = [
+            "" if word is None else str(word).replace("_", " ") for word in ([""] * num if words is None else words)
+        ]
         reprojection = column("reprojection_px")
         return Tracks(
             valid,
@@ -197,7 +199,7 @@ class Scene:
             mouth,
             lids,
             _angle(face, to_camera).numpy(),
-            gaze.numpy(),
+            np.where(shut, np.nan, gaze.numpy()),
             codes["expression"].norm(dim=-1).numpy(),
             motion,
         )
@@ -214,13 +216,18 @@ class Scene:
             parts.append(small.landmark_points(vertices).double().numpy())
         points = np.concatenate(parts)  # (T, 478, 3)
 
-        def gap(a: int, b: int) -> np.ndarray:
-            return np.linalg.norm(points[:, a] - points[:, b], axis=-1)
+        codes = self.codes_of(range(self.num))
+        turn = axis_angle_to_matrix(codes["rotation"]) @ axis_angle_to_matrix(codes["neck"])
+        down = turn[..., 1].double().numpy()  # the head's own y axis in the camera frame
 
-        width = np.maximum(gap(33, 263), 1e-6)
-        lids = np.mean([gap(a, b) for a, b in LID_PAIRS], axis=0) / width
+        def opening(pairs: tuple[tuple[int, int], ...]) -> np.ndarray:
+            """How far the lower points lie below the upper ones; where lips cross it is negative, as it should."""
+            upper, lower = (points[:, [pair[side] for pair in pairs]].mean(axis=1) for side in range(2))
+            return ((lower - upper) * down).sum(axis=-1) / width
+
+        width = np.maximum(np.linalg.norm(points[:, 33] - points[:, 263], axis=-1), 1e-6)
         moved = 1e3 * np.linalg.norm(np.diff(points, axis=0), axis=-1).mean(axis=1)
-        return gap(13, 14) / width, lids, np.concatenate([[np.nan], moved])
+        return opening(LIP_PAIRS), opening(LID_PAIRS), np.concatenate([[np.nan], moved])
 
 
 def _batches(num: int, size: int = 64) -> list[range]:
@@ -241,6 +248,7 @@ def _paint(head: HeadModel) -> tuple[Tensor, Tensor]:
     opacity = torch.full((head.num_vertices, 1), 0.62)
     if bool(face.any()):
         opacity[~face] = 0.34
+        opacity[vertex_mask(head, "neck") & ~face] = 0.15
     return colour, opacity
 
 
@@ -258,5 +266,3 @@ def _landmarks(head: HeadModel, vertices: Tensor, camera: Camera, depth: Tensor)
     # 4 mm: the pixel's centre lies beside the point, on a surface that may be seen at a flat angle.
     hidden = ~inside | ((front > 0) & (points[..., 2] > front + 0.004))
     return pixels.numpy().astype(np.float64), hidden.numpy()
-
-

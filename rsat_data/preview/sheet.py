@@ -9,7 +9,7 @@ import numpy as np
 
 from rsat_data.preview import paint
 from rsat_data.preview.paint import Picture
-from rsat_data.preview.panels import curves, mesh_over, no_video
+from rsat_data.preview.panels import curves, mesh_panels, no_video
 from rsat_data.preview.scene import Scene
 from rsat_data.preview.telling import Telling, Tracks
 
@@ -54,7 +54,7 @@ def draw_sheet(scene: Scene, tracks: Tracks, chosen: Sequence[Telling], drawn_wi
         x = GAP + number % COLUMNS * (2 * CELL + GAP)
         left = no_video(tall, CELL) if crop is None else crop
         sheet[y : y + tall, x : x + CELL] = left
-        sheet[y : y + tall, x + CELL : x + 2 * CELL] = mesh_over(crop, posed.colour[0])
+        sheet[y : y + tall, x + CELL : x + 2 * CELL] = mesh_panels(crop, posed.colour[0])[0]
         paint.tag(sheet, (x, y), str(number + 1), SIZE, paint.PAPER, paint.INK)
         _caption(sheet, (x, y + tall + 4), telling, scene, tracks)
         if not tracks.valid[frame]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from rsat_data.preview.paint import runs
 
 MIN_GAP = 3
-"""Frames nearer to each other than this show the same thing: they share a cell."""
+"""Frames nearer to each other than this, or than a fiftieth of the clip, show the same thing: they share a cell."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Tracks:
     turn_deg: np.ndarray
     """(T,) angle between where the face points and the way to the camera."""
     gaze_deg: np.ndarray
-    """(T,) angle between gaze and face."""
+    """(T,) angle between gaze and face; NaN where the eyes are shut."""
     expression: np.ndarray
     """(T,) length of the expression code."""
     motion_mm: np.ndarray
@@ -61,9 +61,10 @@ def choose(tracks: Tracks, count: int = 12) -> list[Telling]:
     """
     num = len(tracks.valid)
     picked: dict[int, list[str]] = {}
+    gap = max(MIN_GAP, num // 50)
 
     def add(frame: int, reason: str) -> None:
-        near = [other for other in picked if abs(other - frame) < MIN_GAP]
+        near = [other for other in picked if abs(other - frame) < gap]
         if reason.startswith("invalid"):  # a neighbour would not show what is wrong
             near = [other for other in near if not tracks.valid[other]]
         if near:
@@ -102,7 +103,7 @@ def choose(tracks: Tracks, count: int = 12) -> list[Telling]:
         extreme(-np.abs(tracks.reprojection_px - np.nanmedian(typical)), "typical")
     while len(picked) < min(count, num):
         away = np.abs(np.arange(num)[:, None] - np.array(sorted(picked))).min(axis=1)
-        if away.max() < MIN_GAP:
+        if away.max() < gap:
             break
         add(int(away.argmax()), "between")
     return [Telling(frame, tuple(dict.fromkeys(picked[frame]))) for frame in sorted(picked)]

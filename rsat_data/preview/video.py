@@ -11,7 +11,7 @@ import numpy as np
 from pipelines.ingest.media import write_video
 from rsat_data.preview import paint
 from rsat_data.preview.paint import Picture
-from rsat_data.preview.panels import TITLES, TRAIL, curves, landmarks, mesh_alone, mesh_over, no_video
+from rsat_data.preview.panels import TITLES, TRAIL, curves, landmarks, mesh_panels, no_video
 from rsat_data.preview.scene import Scene
 from rsat_data.preview.telling import Tracks
 
@@ -61,8 +61,7 @@ def draw_frames(scene: Scene, tracks: Tracks, size: int) -> Iterator[Picture]:
             colour = posed.colour[index]
             panels = (
                 picture if picture is not None else empty,
-                mesh_over(picture, colour),
-                mesh_alone(colour),
+                *mesh_panels(picture, colour),
                 landmarks(picture, posed, index, list(trail)),
             )
             for number, panel in enumerate(panels):
