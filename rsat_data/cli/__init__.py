@@ -20,6 +20,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "synth": ("rsat_data.cli.synth", "synth", "Make conversations whose truth is known."),
     "build": ("rsat_data.cli.build", "build", "Turn a folder of conversation videos into a dataset."),
     "status": ("rsat_data.cli.status", "status", "Show what of a build is done, running, quarantined."),
+    "import": ("rsat_data.cli.import_", "import_", "Turn other tools' tracked codes into a dataset."),
+    "export": ("rsat_data.cli.export", "export", "Write rows in other tools' formats, or as vertices."),
     "validate": ("rsat_data.cli.validate", "validate", "Check a dataset: schema, hashes, clocks, codes, splits."),
     "preview": ("rsat_data.cli.preview", "preview", "Draw rows: a video beside its mesh, and a contact sheet."),
 }
