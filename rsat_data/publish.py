@@ -141,8 +141,9 @@ def publish(
         _write_data(writer, clips, CLIPS_FILE, folders, plan.clips, plan.split_of_clip, advance, None)
         summary = _summary(plan, stats, len(quarantine))
         _write_meta(writer, plan, sources, quarantine, seed, ratios)
-        for name, content in sorted((extra_files or {}).items()):
-            writer.write_file(f"meta/{name}", content)
+        extra = extra_files or {}
+        for name in sorted(extra):  # one content in memory at a time, where the mapping reads files
+            writer.write_file(f"meta/{name}", extra[name])
         writer.write_file("meta/info.json", _json(_info_record(info, summary)))
         writer.write_file("meta/stats.json", _json(stats.result()))
         data = sorted(entry.file for entry in writer.new.values() if entry.file.startswith("data/"))

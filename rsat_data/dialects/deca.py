@@ -50,7 +50,7 @@ _KEPT = ("shape", "cam", "tex", "light", "eyelid")
 
 
 def find(path: Path) -> list[Unit]:
-    """Files with all frames are a unit each; a folder of files (or of folders of npy files) of one frame each is one."""
+    """Files with all frames are a unit each; a folder of files (or folders of npy files) of one frame each is one."""
     if path.is_file():
         return [Unit(path.name, path, (path,))]
     units = []

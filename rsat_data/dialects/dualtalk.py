@@ -1,8 +1,8 @@
 """DualTalk: conversations as ``<id>_speaker1`` and ``<id>_speaker2``, each a wav of that speaker's voice and an npz.
 
 The npz has the names of DECA's family: shape (T, 100), exp (T, 50), pose (T, 6) = head and jaw, cam (T, 3), tex, light,
-25 frames a second. Speaker 1 becomes person A. A speaker with a voice and no codes stays in the conversation, with codes
-at rest that are marked invalid in every frame.
+25 frames a second. Speaker 1 becomes person A. A speaker with a voice and no codes stays in the conversation, with
+codes at rest that are marked invalid in every frame.
 """
 
 from __future__ import annotations

@@ -228,7 +228,7 @@ def _chosen(options: ExportOptions) -> list[Row]:
         except KeyError as error:
             raise UsageError(
                 f"{options.out} has no row {name!r}.",
-                hint="Row ids: python -c \"import rsat_data; print([r['row_id'] for r in rsat_data.load('OUT', None)])\"",
+                hint="Row ids: [row['row_id'] for row in rsat_data.load('OUT', None)]",
             ) from error
     return rows
 
@@ -256,8 +256,8 @@ class Converter:
             expects = dialect.head or " or ".join(FLAME_FAMILIES)
             raise HeadMismatch(
                 f"The format {dialect.name} holds codes of {expects}, the dataset's belong to {self.target}.",
-                hint=f"--head {dialect.head or FLAME_FAMILIES[1]} converts them, through vertices, once that head is imported "
-                "(rsat-data models import-flame FILE); --own-codes writes them as they are, with the head's name.",
+                hint=f"--head {dialect.head or FLAME_FAMILIES[1]} converts them, through vertices, once that head is "
+                "imported (rsat-data models import-flame FILE); --own-codes writes them as they are, with the head's name.",
             )
 
     def _check_target(self, dialect: register.Dialect, target: str, model: HeadModel | None) -> None:
@@ -289,8 +289,8 @@ class Converter:
         arrays = {name: value.numpy() for name, value in found.codes().items()}
         residual = found.residual_mm.numpy()
         note = (
-            f"codes of {self.source_id} became codes of {self.target}: vertices differ by {residual.mean():.2f} mm in the "
-            f"mean, {residual.max():.2f} mm in the worst frame"
+            f"codes of {self.source_id} became codes of {self.target}: vertices differ by {residual.mean():.2f} mm in "
+            f"the mean, {residual.max():.2f} mm in the worst frame"
         )
         return track.replace(head=self.target, **arrays), note
 

@@ -204,7 +204,7 @@ def ascending(steps: Sequence[int], path: Path) -> np.ndarray:
 
 
 def walk(path: Path, pattern: str) -> list[Path]:
-    """Files that match, below a folder, in natural order; the file itself if ``path`` is one. Hidden ones are left out."""
+    """Files that match, below a folder, in natural order, hidden ones left out; or the file that ``path`` is."""
     if path.is_file():
         return [path]
     found = [

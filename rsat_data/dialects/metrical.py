@@ -1,4 +1,4 @@
-"""metrical-tracker's frames: ``checkpoint/{t:05d}.frame``, one torch file a frame, which INSTA, FlashAvatar, RGBAvatar read.
+"""metrical-tracker's frames: ``checkpoint/{t:05d}.frame``, a torch file a frame, for INSTA, FlashAvatar, RGBAvatar.
 
 A frame holds flame {exp (1, 100), shape (1, 300), tex, sh (1, 9, 3), eyes (1, 12), eyelids (1, 2), jaw (1, 6)},
 camera {R (1, 6), t (1, 3), fl (1, 1), pp (1, 2)}, opencv {R (1, 3, 3), t (1, 3), K (1, 3, 3)} and img_size (h, w).

@@ -90,7 +90,7 @@ def _stream(paths: list[Path], camera: Camera, *, grey: bool) -> Iterator[np.nda
         picture = _read(path, grey=grey)
         if picture.shape[:2] != (camera.height, camera.width):
             raise BadDialectFile(
-                f"{path} is {picture.shape[1]} x {picture.shape[0]} px, its camera says {camera.width} x {camera.height}.",
+                f"{path} is {picture.shape[1]} x {picture.shape[0]} px, its camera {camera.width} x {camera.height}.",
                 path=path,
             )
         more = ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), *(((0, 0),) if picture.ndim == 3 else ()))

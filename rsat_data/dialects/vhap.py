@@ -333,7 +333,8 @@ def _notes(track: Track) -> list[str]:
     off = max(abs(camera.cx - camera.width / 2), abs(camera.cy - camera.height / 2))
     if off > 1:
         notes.append(
-            f"the principal point lies {off:.0f} px off the middle: cx and cy say so, but GaussianAvatars does not read them; --centre makes pictures for it"
+            f"the principal point lies {off:.0f} px off the middle: cx and cy say so, but GaussianAvatars does not read "
+            "them; --centre turns the camera for it"
         )
     if track.valid is not None and not track.valid.all():
         notes.append(
