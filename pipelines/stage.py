@@ -7,7 +7,7 @@ and how often it runs, and what is cached, is none of its business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -60,6 +60,8 @@ class StageContext:
     """An empty folder of this unit's own. Published by a rename when the stage returns."""
     model: Callable[[str], Path]
     """Path of a verified model file, by its name in the registry; must be one the stage declared."""
+    available: Collection[str] = ()
+    """Names of the model files that ``model`` can give."""
     members: Sequence[Member] = ()
     """For a stage over the whole dataset: every clip that has all its inputs, ordered by clip_id."""
     parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -98,6 +100,10 @@ class Stage(Generic[ConfigT]):
     """Names of the stages whose artefacts it reads."""
     models: Callable[[ConfigT], tuple[str, ...]] = lambda config: ()
     """Names of the model files it needs under a config. Their hashes go into the content key."""
+    optional_models: Callable[[ConfigT], tuple[str, ...]] = lambda config: ()
+    """Names of model files it uses where they can be had; ``StageContext.available`` says which were."""
+    options_of: str | None = None
+    """Another stage, whose options of the same name hold here too, so that the two cannot contradict each other."""
     key_material: Callable[[ConfigT], Mapping[str, str]] = lambda config: {}
     """Anything else that decides the result: chosen backend and its version, head model id, ..."""
     part_fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

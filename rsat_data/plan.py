@@ -50,6 +50,11 @@ class Recipe:
             "model_hashes": dict(sorted(self.model_hashes.items())),
         }
 
+    def models_of(self, stage: Stage[Any]) -> list[str]:
+        """Names of the model files a stage is handed: all it needs, and of the others those that could be had."""
+        config = self.configs[stage.name]
+        return [*stage.models(config), *(n for n in stage.optional_models(config) if n in self.model_paths)]
+
     def of_unit(self, kind: str) -> list[str]:
         """Names of the stages that run on sources, on clips, or on the dataset."""
         return [name for name, stage in self.stages.items() if stage.unit == kind]
@@ -165,7 +170,7 @@ def unit_key(recipe: Recipe, unit: Unit, stage: Stage[Any]) -> str:
         config=as_mapping(config),
         unit=unit.identity,
         inputs={} if unit.kind == "dataset" else {name: input_key(unit, stage, name) for name in stage.inputs},
-        models={name: recipe.model_hashes[name] for name in stage.models(config)},
+        models={name: recipe.model_hashes[name] for name in recipe.models_of(stage)},
         metadata=metadata,
         material=material,
     )
@@ -205,7 +210,7 @@ def make_task(recipe: Recipe, workspace: Workspace, unit: Unit, stage: Stage[Any
         ],
         parts={name: own_part(unit, stage, name) for name in stage.inputs if name in unit.parts},
         out=str(workspace.open_unit(stage.name, key)),
-        models={name: str(recipe.model_paths[name]) for name in stage.models(config)},
+        models={name: str(recipe.model_paths[name]) for name in recipe.models_of(stage)},
         metadata=stage_metadata(unit, stage),
         provenance=recipe.provenance() if "provenance" in stage.metadata_fields else {},
         priority=list(recipe.stages).index(stage.name),

@@ -6,21 +6,22 @@ import json
 import shlex
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
+from pipelines.stage import Stage
 from rsat_data import __version__, registry
 from rsat_data.build import BuildResult, Line
 from rsat_data.card import DatasetInfo
 from rsat_data.config import DatasetConfig, as_mapping, resolve
 from rsat_data.engine.local import LocalEngine
-from rsat_data.errors import EXIT_OK, EXIT_QUARANTINE, DiskFullError, UsageError
+from rsat_data.errors import EXIT_OK, EXIT_QUARANTINE, ConfigError, DiskFullError, ModelFileError, UsageError
 from rsat_data.estimate import estimate
 from rsat_data.machine import memory, usable_cores
 from rsat_data.plan import Recipe
@@ -101,14 +102,46 @@ def make_recipe(options: BuildOptions) -> tuple[Recipe, DatasetConfig]:
     sections: dict[str, type[Any]] = {name: stage.config for name, stage in stages.items()}
     configs = resolve({**sections, "dataset": DatasetConfig}, options.config_file, options.settings)
     dataset = configs.pop("dataset")
+    configs = share_options(stages, configs)
     return Recipe(LINE, stages, configs, {}, {}, __version__), dataset
+
+
+def share_options(stages: Mapping[str, Stage[Any]], configs: Mapping[str, Any]) -> dict[str, Any]:
+    """Configs in which every stage with ``options_of`` has that stage's values for the options both have.
+
+    Raises:
+        ConfigError: such an option was set at the stage that only follows.
+    """
+    shared = dict(configs)
+    for name, stage in stages.items():
+        if stage.options_of is None:
+            continue
+        own, leader = configs[name], configs[stage.options_of]
+        both = [f.name for f in fields(own) if f.name in {g.name for g in fields(leader)}]
+        plain = stage.config()
+        for option in both:
+            value, wanted = getattr(own, option), getattr(leader, option)
+            if value not in (wanted, getattr(plain, option)):
+                raise ConfigError(
+                    f"{name}.{option} is {value!r}, but {stage.options_of}.{option} is {wanted!r}; they must be equal.",
+                    hint=f"Set {stage.options_of}.{option} alone: {name} follows.",
+                )
+        shared[name] = replace(own, **{option: getattr(leader, option) for option in both})
+    return shared
 
 
 def with_models(recipe: Recipe, *, offline: bool) -> Recipe:
     """The recipe with every model file its stages need, fetched and verified."""
-    names = sorted({name for stage in recipe.stages.values() for name in stage.models(recipe.configs[stage.name])})
+    stages = [(stage, recipe.configs[stage.name]) for stage in recipe.stages.values()]
+    names = sorted({name for stage, config in stages for name in stage.models(config)})
     paths = dict(zip(names, registry.ensure(names, offline=offline), strict=True))
-    hashes = {name: registry.model_hash(name) for name in names}
+    for name in sorted({name for stage, config in stages for name in stage.optional_models(config)} - paths.keys()):
+        try:
+            paths[name] = registry.model_path(name, offline)
+        except ModelFileError as error:
+            needed = ", ".join(registry.get(name).needed_for)
+            click.echo(f"going on without {name} ({needed}): {error.message} {error.hint}", err=True)
+    hashes = {name: registry.model_hash(name) for name in paths}
     return Recipe(recipe.addresses, recipe.stages, recipe.configs, paths, hashes, recipe.tool_version)
 
 

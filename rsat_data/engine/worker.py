@@ -83,6 +83,7 @@ def _run(message: Mapping[str, Any], answers: IO[str]) -> Mapping[str, Any]:
         inputs={name: Path(path) for name, path in message["inputs"].items()},
         out=Path(message["out"]),
         model=model,
+        available=frozenset(models),
         members=[
             Member(
                 member["unit"], {name: Path(path) for name, path in member["inputs"].items()}, member["metadata"]

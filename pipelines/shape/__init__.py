@@ -1,0 +1,1 @@
+"""The shape stage: what one clip says about who its people are: head shape, camera, face and voice."""
