@@ -3,8 +3,9 @@
     fragments = rasterize(vertices, faces, camera)
     colours = interpolate(fragments, faces, vertex_colours)
 
-Backends: ``numba`` (CPU, multi-core), ``torch`` (any device), ``reference`` (slow and obvious, for tests). ``auto``
-takes numba for tensors on the CPU and torch elsewhere. Gradients reach vertices and attributes; where silhouettes
+Backends: ``numba`` (CPU, multi-core), ``torch`` (any device), ``pytorch3d`` (where it is installed), ``reference`` (slow
+and obvious, for tests). ``auto`` takes numba for tensors on the CPU, pytorch3d on CUDA where it is installed, and torch
+elsewhere. Gradients reach vertices and attributes; where silhouettes
 move, a pixel jumps from one face to another, and that jump has none.
 """
 
@@ -19,11 +20,13 @@ from model.raster.autograd import Surface
 from model.raster.fragments import NEAR, Fragments, fragments_from_faces
 from model.raster.interpolate import interpolate
 from model.raster.shading import face_normals, shade_lambert, vertex_normals
+from rsat_data.optional import is_installed
 
 __all__ = [
     "NEAR",
     "Backend",
     "Fragments",
+    "chosen_backend",
     "face_normals",
     "interpolate",
     "rasterize",
@@ -31,7 +34,14 @@ __all__ = [
     "vertex_normals",
 ]
 
-Backend = Literal["auto", "numba", "torch", "reference"]
+Backend = Literal["auto", "numba", "torch", "pytorch3d", "reference"]
+
+
+def chosen_backend(device: torch.device) -> Backend:
+    """What ``auto`` takes for tensors on a device."""
+    if device.type == "cpu":
+        return "numba"
+    return "pytorch3d" if device.type == "cuda" and is_installed("pytorch3d") else "torch"
 
 
 def rasterize(
@@ -58,22 +68,24 @@ def rasterize(
         Fragments on the device of ``vertices``. Where two faces are equally near the lower id wins.
 
     Raises:
-        ValueError: wrong shapes, dtypes or indices.
+        ValueError: wrong shapes, dtypes or indices, or tensors on different devices.
+        MissingDependencyError: the backend needs a package that is not installed.
     """
     _check(vertices, faces, near)
     if backend == "auto":
-        backend = "numba" if vertices.device.type == "cpu" else "torch"
-    if backend == "torch":
-        from model.raster import torch_backend
-
-        ids = torch_backend.face_ids(vertices, faces, camera, near)
-        return fragments_from_faces(ids, vertices, faces, camera)
+        backend = chosen_backend(vertices.device)
+    if backend == "torch" or backend == "pytorch3d":
+        if backend == "torch":
+            from model.raster import torch_backend as ids_of
+        else:
+            from model.raster import pytorch3d_backend as ids_of  # type: ignore[no-redef]
+        return fragments_from_faces(ids_of.face_ids(vertices, faces, camera, near), vertices, faces, camera)
     if backend == "numba":
         from model.raster import numba_backend as arrays
     elif backend == "reference":
         from model.raster import reference as arrays  # type: ignore[no-redef]
     else:
-        raise ValueError(f"Unknown raster backend {backend!r}: choose auto, numba, torch or reference")
+        raise ValueError(f"Unknown raster backend {backend!r}: choose auto, numba, torch, pytorch3d or reference")
     points, triangles = vertices.detach().cpu().numpy(), faces.detach().cpu().numpy()
     face_id, bary, depth = arrays.rasterize_arrays(points, triangles, camera, near, threads)
     ids = torch.from_numpy(face_id).to(vertices.device)
@@ -94,7 +106,9 @@ def _check(vertices: torch.Tensor, faces: torch.Tensor, near: float) -> None:
         raise ValueError(f"faces should be int64 of shape (F, 3), got {faces.dtype} {tuple(faces.shape)}")
     if faces.device != vertices.device:
         raise ValueError(f"faces lie on {faces.device}, vertices on {vertices.device}; move one of them")
-    if faces.numel() and (int(faces.min()) < 0 or int(faces.max()) >= vertices.shape[1]):
-        raise ValueError(f"faces name vertices {int(faces.min())}..{int(faces.max())}, there are {vertices.shape[1]}")
+    if faces.numel():
+        least, most = torch.stack(torch.aminmax(faces)).tolist()  # one wait for the device, not four
+        if least < 0 or most >= vertices.shape[1]:
+            raise ValueError(f"faces name vertices {least}..{most}, there are {vertices.shape[1]}")
     if not near > 0:
         raise ValueError(f"near must be positive, got {near}")

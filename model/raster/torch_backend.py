@@ -42,10 +42,11 @@ def face_ids(vertices: torch.Tensor, faces: torch.Tensor, camera: Camera, near: 
     areas = torch.where(usable, spans_x * spans_y, torch.zeros_like(spans_x))
     drawn = areas.nonzero().squeeze(-1)
     packed = torch.full((batch * height * width,), _EMPTY, dtype=torch.int64, device=vertices.device)
-    for chunk in _chunks(drawn, areas):
+    for chunk, total in _chunks(drawn, areas):
         counts = areas[chunk]
-        owner = torch.repeat_interleave(chunk, counts)
-        starts = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+        # With the total given, the host does not wait for the device to count.
+        owner = torch.repeat_interleave(chunk, counts, output_size=total)
+        starts = torch.repeat_interleave(counts.cumsum(0) - counts, counts, output_size=total)
         place = torch.arange(owner.shape[0], device=vertices.device) - starts
         columns = spans_x[owner]
         x = left[owner] + place % columns
@@ -98,10 +99,17 @@ def _boxes(corners: torch.Tensor, camera: Camera, near: float) -> tuple[torch.Te
     return low(x, camera.width), high(x, camera.width), low(y, camera.height), high(y, camera.height)
 
 
-def _chunks(drawn: torch.Tensor, areas: torch.Tensor) -> list[torch.Tensor]:
-    """Cut the faces drawn into runs of about CANDIDATES_AT_ONCE candidates (a single face may exceed it)."""
+def _chunks(drawn: torch.Tensor, areas: torch.Tensor) -> list[tuple[torch.Tensor, int]]:
+    """Cut the faces drawn into runs of about CANDIDATES_AT_ONCE candidates, and count those of each run.
+
+    A single face may exceed the limit.
+    """
     if drawn.numel() == 0:
         return []
-    number = torch.div(areas[drawn].cumsum(0), CANDIDATES_AT_ONCE, rounding_mode="floor")
+    ends = areas[drawn].cumsum(0)
+    number = torch.div(ends, CANDIDATES_AT_ONCE, rounding_mode="floor")
     sizes = torch.unique_consecutive(number, return_counts=True)[1]
-    return list(drawn.split(sizes.tolist()))
+    last = ends[sizes.cumsum(0) - 1]
+    totals = torch.diff(last, prepend=last.new_zeros(1))
+    counts, candidates = torch.stack([sizes, totals]).tolist()
+    return list(zip(drawn.split(counts), candidates, strict=True))
