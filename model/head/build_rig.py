@@ -82,16 +82,23 @@ def best_angle(target: PosedTarget, vertices: np.ndarray, joint: np.ndarray, wei
 
 
 def correctives(
-    targets: list[PosedTarget], vertices: np.ndarray, joint: np.ndarray, weight: np.ndarray
+    targets: list[PosedTarget],
+    vertices: np.ndarray,
+    joint: np.ndarray,
+    weight: np.ndarray,
+    angles: list[float] | None = None,
 ) -> tuple[np.ndarray, list[float]]:
     """Correctives (V, 3, 9) of one joint, linear in the entries of R - I, and the angle (radians) of each target.
+
+    Without ``angles`` each is the one at which skinning comes nearest to its target.
 
     Only the skew part of R - I is used, which is sin(angle) times the axis: a corrective is then odd in the angle and
     bounded. (The diagonal, cos - 1, would let opposite targets be met exactly, but it grows with the square of the
     angle: fitted at 10 degrees it is nine times too strong at 30.) Per axis, least squares over its targets.
     """
     result = np.zeros((len(vertices), 3, 3, 3))
-    angles = [best_angle(target, vertices, joint, weight) for target in targets]
+    if angles is None:
+        angles = [best_angle(target, vertices, joint, weight) for target in targets]
     for axis in {target.axis for target in targets}:
         chosen = [(t, a) for t, a in zip(targets, angles, strict=True) if t.axis == axis]
         sines = np.array([np.sin(angle) for _, angle in chosen])

@@ -46,7 +46,7 @@ class HeadModel:
     exprdirs: Tensor
     """(V, 3, E) metres at full strength (expression 1.0)."""
     posedirs: Tensor
-    """(V, 3, P) metres per unit of R - I of the last P / 9 joints (9 entries each, row by row): jaw, left eye, right eye
+    """(V, 3, P) metres per unit of R - I of the last P / 9 joints (9 entries each, row by row): jaw, left and right eye
     in the open head (27), the neck before them in FLAME (36)."""
     J_template: Tensor
     """(J, 3) joints of the average head, metres."""

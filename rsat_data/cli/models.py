@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from rsat_data import registry
 from rsat_data.errors import ModelFileError, OfflineError, UsageError
 from rsat_data.registry import Model
+from rsat_data.siblings import check_siblings
+
+if TYPE_CHECKING:
+    from model.head.calibrate import Detector
+    from model.head.import_head import Imported
 
 
 @click.group()
@@ -146,6 +153,99 @@ def verify(names: tuple[str, ...]) -> None:
             f"{len(wrong)} of {len(chosen)} model files are missing or damaged: {', '.join(wrong)}.",
             hint=f"Fetch them again: rsat-data models fetch {' '.join(wrong)}",
         )
+
+
+@models.command("heads")
+@click.option("--json", "as_json", is_flag=True, help="Print names, ids and files as JSON.")
+def heads(as_json: bool) -> None:
+    """Show the head models that `build --set flame.head=NAME` can use, and how to import the others.
+
+    \b
+    Examples:
+      rsat-data models heads
+    """
+    check_siblings()
+    from model.head.file import read_head_file
+    from model.head.store import list_heads
+
+    rows: list[dict[str, object]] = []
+    for entry in list_heads():
+        row: dict[str, object] = {"name": entry.name, "here": entry.here, "path": str(entry.path), "how": entry.how}
+        if entry.here:
+            arrays, metadata, sha256 = read_head_file(entry.path)
+            row["id"] = f"{metadata['name']}-{metadata['version']}@{sha256[:12]}"
+            row["vertices"], row["shape"], row["expression"] = (
+                len(arrays["v_template"]),
+                arrays["shapedirs"].shape[2],
+                arrays["exprdirs"].shape[2],
+            )
+        rows.append(row)
+    if as_json:
+        click.echo(json.dumps({"heads": rows}, indent=2))
+        return
+    width = max(len(str(row["name"])) for row in rows)
+    for row in rows:
+        if row["here"]:
+            sizes = f"{row['vertices']} vertices, {row['shape']} shape and {row['expression']} expression codes"
+            click.echo(f"{row['name']:<{width}}  {row['id']}  {sizes}")
+        else:
+            click.echo(f"{row['name']:<{width}}  not here: {row['how']}")
+
+
+@models.command("import-flame")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", help="flame2020, flame2023 or flame2023open; needed where the file does not say which it is.")
+@click.option("--masks", type=click.Path(path_type=Path), help="FLAME_masks.pkl, for its vertex regions.")
+@click.option("--force", is_flag=True, help="Replace the head that has this name.")
+def import_flame(file: Path, name: str | None, masks: Path | None, force: bool) -> None:
+    """Import FLAME from your own FILE (generic_model.pkl, flame2023.pkl, or an npz of the same arrays).
+
+    The pickle is read once, by a reader that runs nothing of it, and saved as plain arrays; a file that asks for
+    anything but arrays is refused. Landmarks are calibrated and vertex groups found, which takes some minutes. The
+    head then has a name: build --set flame.head=flame2023.
+
+    \b
+    Examples:
+      rsat-data models import-flame generic_model.pkl --name flame2020
+      rsat-data models import-flame flame2023.pkl --masks FLAME_masks.pkl
+    """
+    check_siblings()
+    from model.head.import_head import import_flame as work
+
+    _say_imported(work(file, name, _landmarker, masks=masks, force=force, report=click.echo))
+
+
+@models.command("import-ict")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--name", default="ict", show_default=True, help="What the head will be called.")
+@click.option("--force", is_flag=True, help="Replace the head that has this name.")
+def import_ict(path: Path, name: str, force: bool) -> None:
+    """Import ICT-FaceKit from PATH: its folder FaceXModel of OBJ files, or an npz of the same arrays.
+
+    \b
+    Examples:
+      rsat-data models import-ict ICT-FaceKit/FaceXModel
+    """
+    check_siblings()
+    from model.head.import_head import import_ict as work
+
+    _say_imported(work(path, _landmarker, name=name, force=force, report=click.echo))
+
+
+def _landmarker() -> AbstractContextManager[Detector]:
+    """The landmark detector, fetched and opened only once the user's file has turned out to be usable."""
+    from model.head.calibrate import face_landmarker
+
+    return face_landmarker(registry.model_path("face_landmarker"))
+
+
+def _say_imported(made: Imported) -> None:
+    if made.completed is not None:
+        click.echo(f"landmarks: spread between portraits {made.completed.spread_mm:.1f} mm in the median")
+        if made.completed.distance_mm == made.completed.distance_mm:
+            click.echo(f"face against the open head's, warped: {made.completed.distance_mm:.2f} mm in the median")
+    click.echo(f"{made.name}: {made.head_id}, {made.path}")
+    click.echo(f"Use it: rsat-data build --set flame.head={made.name} ...")
 
 
 def _megabytes(size: int) -> str:
