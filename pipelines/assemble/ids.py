@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def _hash(kind: str, *parts: str) -> str:
@@ -29,8 +31,18 @@ def named_subject_id(name: str) -> str:
 
 
 def unnamed_subject_id(clip_id: str, person: str) -> str:
-    """Name of a subject nobody named: another one in every clip."""
+    """Name of a subject nobody named, after the first clip it is seen in."""
     return f"subj_{_hash('unnamed', clip_id, person)}"
+
+
+def given_subjects(persons: Sequence[str], metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Person -> subject, for those whom the sidecar names and of whom it is clear who is seen.
+
+    With one person in the frame and two names it is not: that person counts as unnamed.
+    """
+    names = {str(key): str(name) for key, name in (metadata.get("subjects") or {}).items() if name}
+    clear = len(persons) == 2 or len(names) == 1
+    return {person: named_subject_id(names[person]) for person in persons if clear and person in names}
 
 
 def dyad_id(subject: str, partner: str | None) -> str:
