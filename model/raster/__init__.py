@@ -3,9 +3,9 @@
     fragments = rasterize(vertices, faces, camera)
     colours = interpolate(fragments, faces, vertex_colours)
 
-Backends: ``numba`` (CPU, multi-core), ``torch`` (any device), ``pytorch3d`` (where it is installed), ``reference`` (slow
-and obvious, for tests). ``auto`` takes numba for tensors on the CPU, pytorch3d on CUDA where it is installed, and torch
-elsewhere. Gradients reach vertices and attributes; where silhouettes
+Backends: ``numba`` (CPU, multi-core), ``torch`` (any device), ``pytorch3d`` (where it is installed), ``reference``
+(slow and obvious, for tests). ``auto`` takes numba for tensors on the CPU, pytorch3d on CUDA where it is installed, and
+torch elsewhere. Gradients reach vertices and attributes; where silhouettes
 move, a pixel jumps from one face to another, and that jump has none.
 """
 
