@@ -8,8 +8,11 @@ docs/decisions/0001-head-frame.md. All functions are numpy, float64 inside, batc
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from model.camera import Camera
 from model.fitting.rotations import exp, log
 
 HALF_TURN = np.diag([1.0, -1.0, -1.0])
@@ -156,3 +159,22 @@ def unfold_view(
     turned = back @ exp(np.asarray(rotation, dtype=np.float64)) @ HALF_TURN
     moved = (back @ (translation + flip(root) - offset)[..., None])[..., 0] - root
     return log(turned), moved
+
+
+def turn_to_middle(camera: Camera) -> tuple[Camera, np.ndarray, np.ndarray]:
+    """A camera at the same place that looks at the middle of the picture, with its principal point there.
+
+    Args:
+        camera: any pinhole camera.
+
+    Returns:
+        The new camera, of the same size and of the same scale in the middle of the picture; the turn (3, 3) with
+        x_new = turn @ x_old in OpenCV camera frames; and the homography (3, 3) from old to new pixels (corner origin).
+    """
+    ray = np.array([(camera.width / 2 - camera.cx) / camera.fx, (camera.height / 2 - camera.cy) / camera.fy, 1.0])
+    length = float(np.linalg.norm(ray))
+    axis = np.cross(ray / length, [0.0, 0.0, 1.0])
+    sine = float(np.linalg.norm(axis))
+    turn = exp(axis / sine * np.arctan2(sine, 1.0 / length)) if sine > 1e-12 else np.eye(3)
+    new = replace(camera, fx=camera.fx * length, fy=camera.fy * length, cx=camera.width / 2, cy=camera.height / 2)
+    return new, turn, new.matrix() @ turn @ np.linalg.inv(camera.matrix())

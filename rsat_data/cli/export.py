@@ -36,7 +36,7 @@ Examples:
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Only this split.")
 @click.option("--head", help="Convert codes to this head, through vertices; both heads must be on this machine.")
 @click.option("--own-codes", is_flag=True, help="Write codes of the dataset's own head, named in the files.")
-@click.option("--centre", is_flag=True, help="vhap: turn the camera so that its principal point is in the middle.")
+@click.option("--keep-crop", is_flag=True, help="vhap: leave pictures as they are, principal point off the middle.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def export(vertices: bool, **options: Any) -> int:

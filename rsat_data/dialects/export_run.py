@@ -42,8 +42,8 @@ class ExportOptions:
     """Head to convert codes to."""
     own_codes: bool = False
     """Write the codes as they are, marked with their head."""
-    centre: bool = False
-    """Turn the camera so that its principal point is in the middle (vhap)."""
+    keep_crop: bool = False
+    """Leave pictures as they are, principal point off the middle (vhap)."""
     as_json: bool = False
     """Print the result as JSON."""
     quiet: bool = False
@@ -62,8 +62,8 @@ class Export:
     """The head of ``track``, if it is on this machine."""
     own_codes: bool = False
     """Whether the codes are of a head that the format does not expect: files then name it under ``head_model``."""
-    centre: bool = False
-    """Whether the principal point is to be in the middle."""
+    keep_crop: bool = False
+    """Whether pictures are to stay as they are, wherever the principal point lies."""
     notes: list[str] = field(default_factory=list)
     """What conversion lost."""
 
@@ -257,7 +257,7 @@ class Converter:
             raise HeadMismatch(
                 f"The format {dialect.name} holds codes of {expects}, the dataset's belong to {self.target}.",
                 hint=f"--head {dialect.head or FLAME_FAMILIES[1]} converts them, through vertices, once that head is "
-                "imported (rsat-data models import-flame FILE); --own-codes writes them as they are, with the head's name.",
+                "imported (rsat-data models import-flame FILE); --own-codes writes them as they are and names the head.",
             )
 
     def _check_target(self, dialect: register.Dialect, target: str, model: HeadModel | None) -> None:
@@ -275,9 +275,9 @@ class Converter:
         if self.target == self.source_id:
             extras = read_extras(self.options.out, str(row["row_id"]))
             track = track.replace(extras=extras)
-            return Export(row, track, self.model, self.marked, self.options.centre)
+            return Export(row, track, self.model, self.marked, self.options.keep_crop)
         track, note = self._retargeted(track)
-        return Export(row, track, self.model, False, self.options.centre, [note])
+        return Export(row, track, self.model, False, self.options.keep_crop, [note])
 
     def _retargeted(self, track: Track) -> tuple[Track, str]:
         import torch

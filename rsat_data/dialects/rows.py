@@ -119,7 +119,11 @@ def assemble(unit: Unit, recording: Recording, facts: Facts, scratch: Path) -> A
             if not grid.exact or grid.bridged.any():
                 notes.append(f"{unit.name}: {track.num_frames} frames at {track.fps:g}/s became {frames} at 25/s")
             if track.extras:
-                extras[names.row(person)] = dict(track.extras)
+                shown = grid.nearest[:frames]
+                extras[names.row(person)] = {
+                    name: value[shown] if len(value) == track.num_frames else value
+                    for name, value in track.extras.items()
+                }
             media = Pictures.encode(track, grid.nearest[:frames], scratch)
             if media.padded and track.camera is not None:
                 track = track.replace(camera=media.camera_of(track.camera))
@@ -240,7 +244,8 @@ class _Names:
 
         self.persons, self.frames, self.facts = persons, frames, facts
         self.clip_id = clip_id_of(facts.sha256, 0.0, frames / FPS)
-        stated = {str(key): str(name) for key, name in (facts.metadata.get("subjects") or {}).items() if name}
+        named = facts.metadata.get("subjects") or {}
+        self.stated = stated = {str(key): str(name) for key, name in named.items() if name}
         self.subjects = {
             person: ids.named_subject_id(stated[person])
             if person in stated
@@ -298,6 +303,7 @@ def _row(names: _Names, person: str, track: Track, media: Pictures, voices: Voic
         **names.shared(),
         "row_id": name,
         "subject_id": names.subjects[person],
+        "subject_source": "given" if person in names.stated else "single",
         "partner_row_id": None if other is None else names.row(other),
         "partner_subject_id": None if other is None else names.subjects[other],
         "person": person,

@@ -22,7 +22,7 @@ ROTATIONS = ("jaw", "neck", "eyes", "rotation")
 """Axis-angles: interpolated on the sphere, not number by number."""
 FLAME_SHAPE, FLAME_EXPRESSION = 300, 100
 """Codes of FLAME 2020 and 2023: identity and expression."""
-FLAME_FAMILIES = ("flame2020", "flame2023")
+FLAME_FAMILIES = ("flame2020", "flame2023", "flame2023open")
 IMPLIED_FOCAL = 1.6
 """Focal length, in units of the picture's longer side, of a camera that a format does not know."""
 
@@ -169,15 +169,23 @@ class ReadOptions:
         return flip(root_joint(self.model, shape))
 
 
+_FOUND: dict[str, HeadModel] = {}
+
+
 def find_model(head: str) -> HeadModel | None:
     """The head of an id (name, version and hash) or of a plain name, if it is on this machine."""
     from model.head import list_heads, load_head
 
+    if head in _FOUND:
+        return _FOUND[head]
     name, _, digest = head.partition("@")
     for entry in list_heads():
         if entry.here and (entry.name == name if not digest else name.startswith(entry.name.split("-")[0])):
             model = load_head(entry.name)
-            if not digest or model.id == head:
+            if not digest:
+                return model
+            if model.id == head:
+                _FOUND[head] = model  # a hash stays the same model
                 return model
     return None
 
@@ -191,7 +199,7 @@ def root_joint(model: HeadModel, shape: np.ndarray) -> np.ndarray:
 
 
 def family(head: str) -> str:
-    """flame2020 or flame2023 for the ids of those heads, else the name before the version."""
+    """flame2020, flame2023 or flame2023open for the ids of those heads, else the name before the version."""
     name = head.partition("@")[0]
     return next((each for each in FLAME_FAMILIES if name == each or name.startswith(f"{each}-")), name)
 

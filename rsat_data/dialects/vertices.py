@@ -1,8 +1,8 @@
 """Vertices alone, (T, V, 3) or (T, 3 V) in npy or npz: what VOCASET-style data and many generators have.
 
-Written: ``vertices.npy`` (T, V, 3) float32, camera frame of OpenCV, metres, beside ``vertices.json`` with the head's id,
-the camera and the rate, and ``faces.npy`` (F, 3). Read: codes are solved by least squares for the head that ``--head``
-names or the json states; a file without a json is taken to be in FLAME's axes (y up), in model space, and is put one
+Written: ``vertices.npy`` (T, V, 3) float32, camera frame of OpenCV, metres, beside ``vertices.json`` with the head's
+id, the camera and the rate, and ``faces.npy`` (F, 3). Read: codes are solved by least squares for the head that
+``--head`` names or the json states; a file without a json is taken to be in FLAME's axes (y up), in model space, and is put one
 metre before a nominal camera.
 """
 
