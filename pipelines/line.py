@@ -12,6 +12,8 @@ LINE: dict[str, str] = {
     "ingest": "pipelines.ingest.stage:STAGE",
     "faces": "pipelines.faces.stage:STAGE",
     "speech": "pipelines.speech.stage:STAGE",
+    "shape": "pipelines.shape.stage:STAGE",
+    "subjects": "pipelines.subjects.stage:STAGE",
     "flame": "pipelines.flame.stage:STAGE",
     "assemble": "pipelines.assemble.stage:STAGE",
 }

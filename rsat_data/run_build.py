@@ -78,7 +78,7 @@ def run_build(options: BuildOptions) -> int:
     recipe, dataset = make_recipe(options)
     workers, threads, memory_gb = processes(options.workers)
     if options.dry_run:
-        plan = estimate(sources, Workspace(options.out), workers)
+        plan = estimate(sources, Workspace(options.out), workers, recipe.configs["flame"].profile)
         click.echo(plan.as_json() if options.as_json else plan.describe())
         return EXIT_OK
     with Workspace(options.out) as workspace, _terminate_as_interrupt():
@@ -220,9 +220,28 @@ def publish_result(out: Path, result: BuildResult, recipe: Recipe, dataset: Data
         sources=sources,
         quarantine=[quarantine_record(failure) for failure in result.failures],
         info=DatasetInfo(name=dataset.name, description=dataset.description),
-        extra_files={"config.yaml": config.encode("utf-8")},
+        extra_files={"config.yaml": config.encode("utf-8")} | joined_files(result),
         progress=bar.set,
     )
+
+
+def joined_files(result: BuildResult) -> dict[str, bytes]:
+    """What the stage over all clips found besides the clips' own parts, for ``meta/``: review list and cameras.
+
+    Sources are named there, so that a person can find the video.
+    """
+    if "subjects" not in result.dataset_dirs:
+        return {}
+    folder = result.dataset_dirs["subjects"]
+    names = {source["source_id"]: source["name"] for source in result.sources}
+    review, cameras = _read_json(folder / "subject_review.json"), _read_json(folder / "cameras.json")
+    for pair in review["pairs"]:
+        for side in ("a", "b"):
+            pair[side]["source"] = names.get(pair[side]["source_id"], "")
+    for source_id, camera in cameras["sources"].items():
+        camera["source"] = names.get(source_id, "")
+    content = {"subject_review.json": review, "cameras.json": cameras}
+    return {name: (json.dumps(value, indent=1) + "\n").encode("utf-8") for name, value in content.items()}
 
 
 def quarantine_record(failure: Failure) -> dict[str, Any]:
@@ -263,6 +282,9 @@ def report(options: BuildOptions, result: BuildResult, published: Published) -> 
         "sources": len(result.sources),
         "units_run": result.units_run,
         "units_found": result.units_found,
+        "open_pairs": len(_read_json(result.dataset_dirs["subjects"] / "subject_review.json")["pairs"])
+        if "subjects" in result.dataset_dirs
+        else 0,
         "quarantined": len(result.failures),
         "failed_sources": failed,
         "seconds": {stage: round(seconds, 2) for stage, seconds in result.seconds.items()},
@@ -272,6 +294,8 @@ def report(options: BuildOptions, result: BuildResult, published: Published) -> 
         return
     click.echo(f"{facts['rows']} rows of {facts['clips']} clips from {facts['sources']} videos in {options.out}")
     click.echo(f"{result.units_run} units computed, {result.units_found} found finished")
+    if facts["open_pairs"]:
+        click.echo(f"{facts['open_pairs']} pairs of people may be one: see meta/subject_review.json, docs/subjects.md")
     if result.failures:
         click.echo(f"{len(result.failures)} quarantined or skipped; the reasons: rsat-data status {options.out}")
     if result.clip_dirs:

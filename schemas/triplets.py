@@ -55,6 +55,21 @@ TABLE = Table(
         Column("clip_id", _S, "Name of the clip, made from the source's bytes and the span."),
         Column("dyad_id", _S, "Name of the unordered pair of subjects; of the one subject where only one is seen."),
         Column("subject_id", _S, "The human being, across clips."),
+        Column(
+            "subject_source",
+            _S,
+            "Why the row is this subject's: the owner gave a name, it was matched with other clips, or it is the only "
+            "clip.",
+            values=words_of.SUBJECT_SOURCES,
+            since="1.1",
+        ),
+        Column(
+            "subject_score",
+            _F32,
+            "Of a matched row: score in [0, 1] that it shows the same person as the subject's other rows; else null.",
+            nullable=True,
+            since="1.1",
+        ),
         Column("partner_row_id", _S, "The row of the other person; null where one person is seen.", nullable=True),
         Column("partner_subject_id", _S, "The other person; null where one person is seen.", nullable=True),
         Column("source_id", _S, "The source file the clip was cut from."),

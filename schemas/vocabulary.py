@@ -11,6 +11,8 @@ SENIOR_OF_PERSON = ("self", "partner", "none", "unknown")
 #: Seen from outside: who has the higher standing.
 SENIOR_OF_CLIP = ("A", "B", "none", "unknown")
 RELATION_SOURCES = ("unlabelled", "metadata", "votes", "adjudicated")
+#: Why a row is its subject's: named by the owner, known again by face and voice, or seen in one clip only.
+SUBJECT_SOURCES = ("given", "matched", "single")
 AUDIO_ISOLATION = ("channel", "gated", "mixture")
 #: Why the codes of a frame cannot be trusted; empty where they can.
 INVALID_REASONS = ("", "lost", "outside", "turned", "occluded", "blurred", "misfit", "jump", "swap", "drift")

@@ -98,6 +98,8 @@ def make_row(spec: ClipSpec, person: str) -> dict[str, Any]:
         "clip_id": spec.clip_id,
         "dyad_id": ids.dyad_id(mine, theirs),
         "subject_id": mine,
+        "subject_source": "matched" if person == "A" else "given",
+        "subject_score": 0.96875 if person == "A" else None,
         "partner_row_id": None if theirs is None else ids.row_id(spec.clip_id, other),
         "partner_subject_id": theirs,
         "source_id": spec.source,

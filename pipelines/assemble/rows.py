@@ -104,7 +104,8 @@ class _Clip:
         with self._npz("speech", "speech.npz") as arrays:
             self.speaking = {person: self._track(arrays, f"speaking_{person}", "speech") for person in self.persons}
         self.relation = parse_relation(ctx.metadata.get("relation")) if len(self.persons) == 2 else Relation()
-        self.subjects = self._subjects()
+        self.identity = self._identity()
+        self.subjects = {person: str(entry["subject_id"]) for person, entry in self.identity.items()}
         self.seconds = self.frames / FPS
 
     # Reading -------------------------------------------------------------------------------------------------------
@@ -160,19 +161,12 @@ class _Clip:
 
     # Who -----------------------------------------------------------------------------------------------------------
 
-    def _subjects(self) -> dict[str, str]:
-        """Person -> subject. Names of the sidecar are used only if it is clear who of them is seen.
-
-        With one person in the frame and two names, it is not: that subject stays unnamed.
-        """
-        names = {str(key): str(name) for key, name in (self.ctx.metadata.get("subjects") or {}).items() if name}
-        clear = len(self.persons) == 2 or len(names) == 1
-        return {
-            person: ids.named_subject_id(names[person])
-            if clear and person in names
-            else ids.unnamed_subject_id(self.clip_id, person)
-            for person in self.persons
-        }
+    def _identity(self) -> dict[str, dict[str, Any]]:
+        """Person -> subject_id, source and score, as the stage `subjects` found over all clips."""
+        identity = dict(self.ctx.parts["subjects"]["identity"])
+        if sorted(identity) != list(self.persons):
+            raise StageError(f"{self.clip_id}: the stage subjects knows {sorted(identity)}, faces {self.persons}.")
+        return identity
 
     def partner(self, person: str) -> str | None:
         return next((other for other in self.persons if other != person), None)
@@ -225,11 +219,8 @@ class _Clip:
             shape = np.asarray(arrays["shape"], dtype=np.float32)
             valid = self._track(arrays, "valid", "flame").astype(bool) & seen.astype(bool)
             residual = self._track(arrays, "reprojection_px", "flame").astype(np.float32)
-            codes_of = self._track(arrays, "reason", "flame") if "reason" in arrays else np.zeros(len(valid), np.int8)
-            reason = self._reasons(codes_of, valid)
-            confidence = valid.astype(np.float32)
-            if "confidence" in arrays:
-                confidence = self._track(arrays, "confidence", "flame").astype(np.float32)
+            reason = self._reasons(self._track(arrays, "reason", "flame"), valid)
+            confidence = self._track(arrays, "confidence", "flame").astype(np.float32)
             photometric = None
             if "photometric" in arrays:
                 photometric = self._track(arrays, "photometric", "flame").astype(np.float32)
@@ -238,6 +229,8 @@ class _Clip:
             **self.shared(),
             "row_id": name,
             "subject_id": self.subjects[person],
+            "subject_source": str(self.identity[person]["source"]),
+            "subject_score": _score(self.identity[person]["score"]),
             "partner_row_id": None if other is None else ids.row_id(self.clip_id, other),
             "partner_subject_id": None if other is None else self.subjects[other],
             "person": person,

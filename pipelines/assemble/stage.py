@@ -50,12 +50,13 @@ def run(ctx: StageContext, config: AssembleConfig) -> Mapping[str, Any]:
 
 STAGE = Stage(
     name="assemble",
-    version="1",
+    version="2",
     unit="clip",
     config=AssembleConfig,
     run=run,
-    inputs=("ingest", "faces", "speech", "flame"),
+    inputs=("ingest", "faces", "speech", "subjects", "flame"),
+    part_fields={"subjects": ("identity",)},
     key_material=key_material,
-    metadata_fields=("subjects", "relation", "licence", "consent_id", "pii"),
+    metadata_fields=("relation", "licence", "consent_id", "pii"),
     resources=Resources(memory_gb=0.5, timeout_s=300.0),
 )

@@ -27,11 +27,12 @@ def run(context: StageContext, config: FlameConfig) -> Mapping[str, Any]:
 
 STAGE: Stage[FlameConfig] = Stage(
     name="flame",
-    version="1",
+    version="3",
     unit="clip",
     config=FlameConfig,
     run=run,
-    inputs=("faces",),
+    inputs=("faces", "subjects"),
+    part_fields={"subjects": ("fit",)},
     key_material=key_material,
     resources=Resources(cpu=1.0, memory_gb=1.5, timeout_s=1800.0),
 )

@@ -93,6 +93,8 @@ def rows_of(truth: Truth, dialogue: Dialogue, head: Head, config_hash: str) -> t
                 **shared,
                 "row_id": row_ids[person],
                 "subject_id": subjects[person],
+                "subject_source": "given",
+                "subject_score": None,
                 "partner_row_id": row_ids[other],
                 "partner_subject_id": subjects[other],
                 "person": person,

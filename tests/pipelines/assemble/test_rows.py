@@ -28,6 +28,7 @@ from tests.dataset_factory import HEAD, flac, jpeg, mp4, smooth
 T = 50
 START = 1.0
 RNG = np.random.default_rng(0)
+SINGLE = {p: {"subject_id": ids.unnamed_subject_id("clip_1", p), "source": "single", "score": None} for p in "AB"}
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Artefacts:
     root: Path
     persons: str
 
-    def context(self, out: str = "out", **metadata: Any) -> StageContext:
+    def context(self, out: str = "out", identity: dict[str, Any] | None = None, **metadata: Any) -> StageContext:
         folder = self.root / out
         folder.mkdir()
         return StageContext(
@@ -49,7 +50,8 @@ class Artefacts:
                 "end_s": START + T / 25,
                 "num_frames": T,
             },
-            inputs={name: self.root / name for name in STAGE.inputs},
+            inputs={name: self.root / name for name in STAGE.inputs if name != "subjects"},
+            parts={"subjects": {"identity": identity or {person: SINGLE[person] for person in self.persons}}},
             out=folder,
             model=lambda name: Path(name),
             metadata=metadata,
@@ -150,11 +152,18 @@ def run(artefacts: Artefacts, out: str = "out", **metadata: Any) -> tuple[list[d
 
 def test_two_persons(pair: Artefacts) -> None:
     relation = {"kinship": "non_blood", "senior": "B"}
-    (a, b), clip = run(pair, relation=relation, subjects={"A": "Ann", "B": "Bob"}, licence="CC0-1.0", pii=["name"])
+    identity = {
+        "A": {"subject_id": "subj_ann", "source": "given", "score": None},
+        "B": {"subject_id": "subj_bob", "source": "matched", "score": 0.75},
+    }
+    (a, b), clip = run(pair, relation=relation, identity=identity, licence="CC0-1.0", pii=["name"])
     assert (a["person"], b["person"]) == ("A", "B")
     assert (a["partner_row_id"], b["partner_row_id"]) == (b["row_id"], a["row_id"])
     assert (clip["row_id_a"], clip["row_id_b"]) == (a["row_id"], b["row_id"])
-    assert a["subject_id"] == b["partner_subject_id"] == ids.named_subject_id("Ann")
+    assert a["subject_id"] == b["partner_subject_id"] == clip["subject_id_a"] == "subj_ann"
+    assert (a["subject_source"], a["subject_score"]) == ("given", None)
+    assert (b["subject_source"], b["subject_score"]) == ("matched", 0.75)
+    assert a["dyad_id"] == clip["dyad_id"] == ids.dyad_id("subj_ann", "subj_bob")
     assert (a["kinship"], a["status"], a["senior"], b["senior"]) == ("non_blood", "unequal", "partner", "self")
     assert (clip["senior"], clip["relation_source"], a["relation_confidence"]) == ("B", "metadata", 1.0)
     assert a["pii"] == ["face", "name", "voice"]
@@ -185,16 +194,24 @@ def test_mixture_is_silent_after_the_source_has_ended(pair: Artefacts) -> None:
 
 
 def test_one_person(single: Artefacts) -> None:
-    (row,), clip = run(single, relation={"kinship": "blood"}, subjects={"A": "Ann", "B": "Bob"})
+    (row,), clip = run(single, relation={"kinship": "blood"})
     assert row["partner_row_id"] is None and row["partner_subject_id"] is None and clip["row_id_b"] is None
-    # One face, two names: which of them it is cannot be known. And a relation needs two.
-    assert row["subject_id"] == ids.unnamed_subject_id("clip_1", "A")
+    assert row["subject_id"] == ids.unnamed_subject_id("clip_1", "A") and row["subject_source"] == "single"
+    # A relation needs two.
     assert (row["kinship"], row["relation_source"], row["relation_confidence"]) == ("unknown", "unlabelled", None)
 
 
-def test_one_person_one_name(single: Artefacts) -> None:
-    (row,), _ = run(single, subjects={"A": "Ann"})
-    assert row["subject_id"] == ids.named_subject_id("Ann")
+def test_subjects_of_other_people_are_refused(single: Artefacts) -> None:
+    with pytest.raises(StageError, match="subjects knows"):
+        run(single, identity={"B": SINGLE["B"]})
+
+
+def test_names_count_only_where_it_is_clear_who_is_seen() -> None:
+    both = {"subjects": {"A": "Ann", "B": "Bob"}}
+    assert ids.given_subjects(("A", "B"), both) == {p: ids.named_subject_id(n) for p, n in both["subjects"].items()}
+    assert ids.given_subjects(("A",), both) == {}  # one face, two names
+    assert ids.given_subjects(("A",), {"subjects": {"A": "Ann"}}) == {"A": ids.named_subject_id("Ann")}
+    assert ids.given_subjects(("A", "B"), {"subjects": {"B": ""}}) == ids.given_subjects(("A", "B"), {}) == {}
 
 
 def test_same_artefacts_same_bytes(pair: Artefacts) -> None:
