@@ -18,13 +18,13 @@ from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from model.fitting.regions import LIPS_INNER
-from model.head.groups import face_mask
+from model.head.groups import face_mask, vertex_mask
 from model.head.load import HeadModel
 from rsat_data.errors import ModelFileError
 from rsat_data.registry import home
 
 NOT_SKIN = ("eyes", "lashes", "teeth", "tongue", "mouth_interior", "eye_sockets")
-"""Source faces that no skin vertex can lie on."""
+"""Faces of the source that no skin lies on, and vertices of the target that are no skin."""
 JAW_RAD = 0.12
 """The jaw's angle at which the two heads are compared."""
 MIN_TRUST = 0.2
@@ -116,8 +116,8 @@ def correspond(source: HeadModel, target: HeadModel) -> Correspondence:
     normals = vertex_normals(moved, triangles)
     face, bary, nearest, cosine = surface.closest(moved, normals)
     distance = np.linalg.norm(nearest - moved, axis=1)
-    balls = (target.weights[:, 3:].sum(1) > 0.5).numpy()
-    valid = (distance < MAX_DISTANCE_M) & (cosine > MIN_COSINE) & ~balls
+    hidden = vertex_mask(target, *NOT_SKIN).numpy() | (target.weights[:, 3:].sum(1) > 0.5).numpy()
+    valid = (distance < MAX_DISTANCE_M) & (cosine > MIN_COSINE) & ~hidden
     part = np.zeros(source.num_vertices, dtype=bool)
     for name in ("face", "lips"):
         if name in source.groups:
@@ -128,7 +128,7 @@ def correspond(source: HeadModel, target: HeadModel) -> Correspondence:
 
 def cached_correspondence(source: HeadModel, target: HeadModel) -> Correspondence:
     """:func:`correspond` of two whole heads, kept in the user's cache under both files' hashes."""
-    path = home() / "correspondences" / f"1-{source.sha256[:16]}-{target.sha256[:16]}.npz"
+    path = home() / "correspondences" / f"2-{source.sha256[:16]}-{target.sha256[:16]}.npz"
     names = [field.name for field in fields(Correspondence)]
     try:
         with np.load(path, allow_pickle=False) as stored:
