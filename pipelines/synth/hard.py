@@ -94,7 +94,7 @@ def schedule(kinds: Sequence[str], num_frames: int, seed: int) -> tuple[HardCase
         raise UsageError(
             f"{len(kinds)} hard cases do not fit into {seconds:g} s.", hint=f"Use --seconds {need} or more."
         )
-    cases = []
+    cases: list[HardCase] = []
     for number, person in enumerate(PERSONS):
         rng = rng_for(seed, "hard", person)
         order = rng.permutation(len(kinds))

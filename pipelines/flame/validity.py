@@ -1,0 +1,317 @@
+"""Which frames of a fit can be trusted, why others cannot, and how much each is worth: pure functions of arrays.
+
+Reasons are looked for in this order, and the first that holds is given: lost, outside, turned, swap, jump, misfit,
+occluded, blurred, drift. docs/tracking.md describes every one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from model.fitting.regions import NUM_LANDMARKS, eye_distance
+from pipelines.flame.appearance import (
+    RIGID,
+    Surface,
+    eyes_behind_glasses,
+    hidden_share,
+    looks_apart,
+    looks_of,
+    mouth_gone,
+    surface,
+)
+from pipelines.flame.continuity import find_drift, find_jumps, find_swaps, runs
+from pipelines.flame.validity_config import FlameValidity
+
+_NEAR_MISS = 0.6
+"""A lost frame is put down to what its neighbours in time nearly were: from this share of a limit on."""
+_GAP_REACH = 4
+"""How many frames on either side of a gap are asked."""
+_STEADY_TURN_DEG = 45.0
+"""Frames turned further do not count for what a face usually looks like."""
+
+
+_WIDE_OPEN = 0.4
+_MOUTH_SHARE = 0.2
+"""What a hidden mouth counts, as a share of the face: little of its area, but most of what it says."""
+
+
+class Reason(IntEnum):
+    """Why a frame is not valid; the numbers are those of ``schemas.vocabulary.INVALID_REASONS``."""
+
+    OK = 0
+    LOST = 1
+    OUTSIDE = 2
+    TURNED = 3
+    OCCLUDED = 4
+    BLURRED = 5
+    MISFIT = 6
+    JUMP = 7
+    SWAP = 8
+    DRIFT = 9
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Trust in every frame of one person in one clip."""
+
+    valid: np.ndarray
+    """(T,) bool."""
+    reason: np.ndarray
+    """(T,) int8 of ``Reason``; 0 exactly where valid."""
+    confidence: np.ndarray
+    """(T,) float32 in [0, 1]; see ``CONFIDENCE``."""
+    measures: Mapping[str, np.ndarray]
+    """What was measured, (T,) each: turn_deg, outside, hidden, sharpness (relative), error, score, glasses."""
+
+    def shares(self) -> dict[str, float]:
+        """Reason -> share of the frames, for the reasons that occur."""
+        counts = np.bincount(self.reason, minlength=len(Reason)) / max(len(self.reason), 1)
+        return {item.name.lower(): round(float(counts[item]), 6) for item in Reason if item and counts[item] > 0}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the detector says of one person, crop px, T frames."""
+
+    landmarks: np.ndarray
+    """(T, 478, 3); anything in frames that are not ``valid``."""
+    valid: np.ndarray
+    """(T,) bool: a face was found."""
+    matrix: np.ndarray
+    """(T, 4, 4) pose of the landmarker."""
+    score: np.ndarray
+    """(T,) of the detector, in [0, 1]."""
+    sharpness: np.ndarray
+    """(T,) variance of the Laplacian."""
+    yaw_deg: np.ndarray
+    """(T,) turn to a side, of ``matrix``."""
+    mouth_open: np.ndarray
+    """(T,) jawOpen of the landmarker, in [0, 1]."""
+    picture: tuple[float, float, float, float]
+    """Left, top, right, bottom edge of the source's picture in crop px."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What the fit says."""
+
+    valid: np.ndarray
+    """(T,) bool: the error is below the gate."""
+    rotation: np.ndarray
+    """(T, 3) axis-angle."""
+    translation: np.ndarray
+    """(T, 3) metres."""
+    reprojection_px: np.ndarray
+    """(T,) mean landmark error."""
+    eye_distance_px: np.ndarray
+    """(T,)."""
+    photometric: np.ndarray | None = None
+    """(T,) mean colour difference, NaN where not measured; None without photometry."""
+
+
+# Confidence -------------------------------------------------------------------------------------------------------
+
+CONFIDENCE = {
+    "bias": 3.0,
+    "turn": 2.0,
+    "outside": 3.0,
+    "hidden": 2.0,
+    "blur": 0.5,
+    "error": 0.8,
+    "score": 4.0,
+    "glasses": 0.5,
+}
+"""Weights of a logistic model of the chance that the face's vertices lie, in the picture, within 5 % of the distance
+between the eyes (3 mm) of where they are."""
+
+
+def confidence_of(features: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Logistic model on ``features`` of :func:`_features`, (T,) float64."""
+    total = CONFIDENCE["bias"] - sum(CONFIDENCE[name] * values for name, values in features.items())
+    return 1.0 / (1.0 + np.exp(-np.clip(total, -30.0, 30.0)))
+
+
+def features_of(measures: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the confidence is made of, each 0 for the best of frames and bounded: (T,) float64."""
+    return {
+        "turn": np.clip(np.abs(measures["turn_deg"]) / 60.0, 0, 1.5) ** 2,
+        "outside": np.clip(measures["outside"] / 0.12, 0, 2.0),
+        "hidden": np.clip(measures["hidden"] / 0.125, 0, 2.5),
+        "blur": np.clip(-np.log2(np.clip(measures["sharpness"], 1e-3, 1.0)), 0, 4.0),
+        "error": np.clip(measures["error"] / 0.02, 0, 4.0),
+        "score": np.clip(1.0 - measures["score"], 0, 0.5),
+        "glasses": measures["glasses"].astype(np.float64),
+    }
+
+
+# Judging ----------------------------------------------------------------------------------------------------------
+
+
+def judge(seen: Seen, fitted: Fitted, colours: np.ndarray | None, config: FlameValidity | None = None) -> Judgement:
+    """Decide for every frame whether its codes can be trusted, why not, and how much they are worth.
+
+    Args:
+        seen: what the detector says.
+        fitted: what the fit says. NaN in it makes a frame a misfit, NaN in landmarks a lost one.
+        colours: (T, 478, 3) of `appearance.sample_colours`; None: nothing can be said of what is hidden.
+        config: limits.
+
+    Raises:
+        ValueError: shapes do not fit each other.
+    """
+    config = config or FlameValidity()
+    count = len(seen.landmarks)
+    _check(seen, fitted, colours)
+    found = seen.valid & np.isfinite(seen.landmarks).all(axis=(1, 2)) & np.isfinite(seen.matrix).all(axis=(1, 2))
+    landmarks = np.where(found[:, None, None], seen.landmarks, 0.0).astype(np.float64)
+    matrices = np.where(found[:, None, None], seen.matrix, np.eye(4))
+    finite = np.isfinite(fitted.rotation).all(axis=1) & np.isfinite(fitted.translation).all(axis=1)
+    finite &= np.isfinite(fitted.reprojection_px)
+    codes_fit = fitted.valid & finite
+    reason: np.ndarray = np.zeros(count, np.int8)
+    if not found.any():
+        reason[:] = Reason.LOST
+        nothing = {
+            name: np.zeros(count)
+            for name in ("turn_deg", "outside", "hidden", "sharpness", "error", "score", "glasses")
+        }
+        return Judgement(reason == 0, reason, np.zeros(count, np.float32), nothing)
+
+    # Measures of single frames
+    turn = _turn(fitted, codes_fit, np.where(np.isfinite(seen.yaw_deg), seen.yaw_deg, 0.0))
+    outside = _outside(landmarks, seen.picture)
+    distance = eye_distance(landmarks[..., :2])
+    distance = np.maximum(distance, 0.5 * float(np.median(distance[found])))
+    error = np.where(found & finite, np.nan_to_num(fitted.reprojection_px) / distance, 0.0)
+    easy = found & (turn < min(_STEADY_TURN_DEG, config.max_turn_deg)) & (outside < 0.5 * config.max_outside)
+    if not easy.any():
+        easy = found
+    usual = float(np.median(seen.sharpness[easy]))
+    sharpness = np.where(np.isfinite(seen.sharpness), seen.sharpness, 0.0) / max(usual, 1e-9)
+
+    # Over time: who is it, and does it move like a face
+    skin = surface(landmarks, matrices, easy)
+    jumped, cuts = find_jumps(landmarks[:, RIGID, :2], found, distance, config.max_jump, config.jump_frames)
+    swapped = find_swaps(cuts, found & easy & ~jumped, _apart(skin, colours, config))
+    own = easy & ~swapped
+    if not own.any():
+        own = easy
+    hidden, glasses = np.zeros(count), np.zeros(count, bool)
+    if colours is not None:
+        skin = surface(landmarks, matrices, own) if swapped.any() else skin
+        hidden = np.where(found, hidden_share(colours, skin, own), 0.0)
+        # A mouth wide open moves lips and chin apart: then it is not the pattern of a mouth at rest.
+        mouth = mouth_gone(colours, skin, own) & (seen.mouth_open < _WIDE_OPEN)
+        hidden = np.where(found & mouth, np.maximum(hidden, _MOUTH_SHARE), hidden)
+        glasses = eyes_behind_glasses(colours) & found
+
+    flags = (
+        (Reason.OUTSIDE, found & (outside > config.max_outside)),
+        (Reason.TURNED, found & (turn > config.max_turn_deg)),
+        (Reason.SWAP, found & swapped),
+        (Reason.JUMP, found & jumped),
+        (Reason.MISFIT, found & ~codes_fit),
+        (Reason.OCCLUDED, found & (hidden > config.max_hidden)),
+        (Reason.BLURRED, found & (sharpness < config.min_sharpness)),
+    )
+    reason[~found] = Reason.LOST
+    for item, flag in flags:
+        reason[(reason == 0) & flag] = item
+    drifted = find_drift(error, reason == 0, config.drift_ratio, config.drift_rise)
+    if fitted.photometric is not None:
+        measured = np.isfinite(fitted.photometric)
+        seen_well = (reason == 0) & measured
+        drifted |= find_drift(np.nan_to_num(fitted.photometric), seen_well, config.drift_ratio, config.drift_rise)
+    reason[(reason == 0) & drifted] = Reason.DRIFT
+    _explain_gaps(reason, found, turn / max(config.max_turn_deg, 1e-9), outside / max(config.max_outside, 1e-9), hidden)
+
+    measures = {
+        "turn_deg": turn,
+        "outside": outside,
+        "hidden": hidden,
+        "sharpness": sharpness,
+        "error": error,
+        "score": np.where(np.isfinite(seen.score), seen.score, 0.0),
+        "glasses": glasses,
+    }
+    worthless = ~found | ~codes_fit | np.isin(reason, (Reason.LOST, Reason.MISFIT, Reason.JUMP, Reason.SWAP))
+    confidence = np.where(worthless, 0.0, confidence_of(features_of(measures))).astype(np.float32)
+    return Judgement(reason == 0, reason, confidence, measures)
+
+
+def _check(seen: Seen, fitted: Fitted, colours: np.ndarray | None) -> None:
+    count = len(seen.landmarks)
+    if seen.landmarks.shape != (count, NUM_LANDMARKS, 3):
+        raise ValueError(f"landmarks should have shape (T, {NUM_LANDMARKS}, 3), they have {seen.landmarks.shape}")
+    for name in ("valid", "score", "sharpness", "yaw_deg", "mouth_open"):
+        if getattr(seen, name).shape != (count,):
+            raise ValueError(f"{name} should have shape ({count},), it has {getattr(seen, name).shape}")
+    for name in ("valid", "reprojection_px", "eye_distance_px"):
+        if getattr(fitted, name).shape != (count,):
+            raise ValueError(f"{name} of the fit should have shape ({count},), it has {getattr(fitted, name).shape}")
+    if colours is not None and colours.shape != (count, NUM_LANDMARKS, 3):
+        raise ValueError(f"colours should have shape ({count}, {NUM_LANDMARKS}, 3), they have {colours.shape}")
+
+
+def _turn(fitted: Fitted, codes_fit: np.ndarray, yaw_deg: np.ndarray) -> np.ndarray:
+    """Angle (T,) in degrees between where the face looks and the way to the camera.
+
+    The detector's turn to a side, where that is larger or the fit has none.
+    """
+    vector = np.nan_to_num(fitted.rotation.astype(np.float64))
+    angle = np.linalg.norm(vector, axis=1)
+    axis = vector / np.maximum(angle, 1e-12)[:, None]
+    # Rodrigues' formula for (0, 0, -1), where the face looks at rest.
+    look = np.array([0.0, 0.0, -1.0])
+    along = (axis @ look)[:, None] * axis
+    forward = along + np.cos(angle)[:, None] * (look - along) + np.sin(angle)[:, None] * np.cross(axis, look)
+    to_camera = -np.nan_to_num(fitted.translation.astype(np.float64))
+    to_camera /= np.maximum(np.linalg.norm(to_camera, axis=1, keepdims=True), 1e-9)
+    turned = np.degrees(np.arccos(np.clip((forward * to_camera).sum(axis=1), -1.0, 1.0)))
+    return np.where(codes_fit, np.maximum(turned, np.abs(yaw_deg)), np.abs(yaw_deg))
+
+
+def _outside(landmarks: np.ndarray, picture: tuple[float, float, float, float]) -> np.ndarray:
+    """Share (T,) of landmarks outside the source's picture."""
+    left, top, right, bottom = picture
+    x, y = landmarks[:, :468, 0], landmarks[:, :468, 1]
+    return ((x < left) | (x > right) | (y < top) | (y > bottom)).mean(axis=1)
+
+
+def _apart(
+    skin: Surface, colours: np.ndarray | None, config: FlameValidity
+) -> Callable[[np.ndarray, np.ndarray], bool]:
+    """Whether two sets of frames show two people: proportions and the pattern of light and dark, one alone may err."""
+
+    def apart(one: np.ndarray, two: np.ndarray) -> bool:
+        shape, luma = looks_apart(looks_of(colours, skin, one), looks_of(colours, skin, two))
+        if colours is None:
+            return shape > 1.25 * config.max_shape_change
+        return shape > config.max_shape_change and luma > config.max_looks_change
+
+    return apart
+
+
+def _explain_gaps(
+    reason: np.ndarray, found: np.ndarray, turn: np.ndarray, outside: np.ndarray, hidden: np.ndarray
+) -> None:
+    """Give lost frames, in place, the reason that the frames beside the gap had or nearly had."""
+    count = len(reason)
+    for first, end in runs(~found):
+        beside = [
+            t for t in (*range(first - _GAP_REACH, first), *range(end, end + _GAP_REACH)) if 0 <= t < count and found[t]
+        ]
+        if not beside:
+            continue
+        given = [int(reason[t]) for t in beside]
+        for item, size in ((Reason.OUTSIDE, outside), (Reason.TURNED, turn)):
+            if item in given or max(size[t] for t in beside) > _NEAR_MISS:
+                reason[first:end] = item
+                break
+        else:
+            if Reason.OCCLUDED in given or max(hidden[t] for t in beside) > 0.1:
+                reason[first:end] = Reason.OCCLUDED
