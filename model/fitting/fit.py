@@ -10,6 +10,7 @@ import numpy as np
 
 from model.camera import Camera
 from model.fitting import rotations
+from model.fitting.backend import Solver
 from model.fitting.config import FitConfig
 from model.fitting.evidence import most_probable_shape
 from model.fitting.inputs import Inputs, hints, prepare
@@ -76,6 +77,7 @@ def fit_landmarks(
     shape: np.ndarray | None = None,
     start: np.ndarray | None = None,
     extra: Callable[[slice], ExtraTerm] | None = None,
+    solve: Solver = solve_codes,
 ) -> FitResult:
     """Fit one shape, and expression, jaw, eyes and pose of every frame, to the landmarks of a clip.
 
@@ -95,6 +97,8 @@ def fit_landmarks(
         extra: called with each window of frames (a slice), gives a further term of the cost for these frames: a
             function from codes (T, E + 15) to cost (T,), gradient (T, E + 15) and Gauss-Newton matrix
             (T, E + 15, E + 15).
+        solve: finds the codes: numba's solver, or ``model.fitting.backend.solver_for("cuda")``. The shape, solved from
+            a few frames, is always found on the CPU.
 
     Raises:
         SkippedClip: no frame can be used.
@@ -113,7 +117,7 @@ def fit_landmarks(
     model = general.with_shape(shape)
     if start is not None and np.shape(start) != (len(seen), model.num_codes):
         raise ValueError(f"Expected start codes ({len(seen)}, {model.num_codes}), got {np.shape(start)}")
-    codes, points = _fit_codes(inputs.with_model(model), camera, config, start, extra)
+    codes, points = _fit_codes(inputs.with_model(model), camera, config, start, extra, solve)
 
     placed = general.weight > 0
     error = np.linalg.norm((points - observations.landmarks)[:, placed], axis=2).mean(axis=1, dtype=np.float64)
@@ -150,6 +154,7 @@ def _fit_codes(
     config: FitConfig,
     start: np.ndarray | None,
     extra: Callable[[slice], ExtraTerm] | None,
+    solve: Solver,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Codes (T, P) and projections (T, 478, 2), window by window."""
     model = inputs.model
@@ -171,7 +176,7 @@ def _fit_codes(
         if start is not None:
             guess = np.asarray(start[window], dtype=np.float64)
         term = None if extra is None else extra(window)
-        fitted, at = solve_codes(model, guess, seen, camera, priors, config, extra=term)
+        fitted, at = solve(model, guess, seen, camera, priors, config, extra=term)
         skip = 0 if first == 0 else config.overlap // 2
         codes[first + skip : last] = fitted[skip:]
         points[first + skip : last] = at.points[skip:]

@@ -1,0 +1,426 @@
+"""The solver of :mod:`model.fitting.solve` as batched torch, for a GPU or any other device.
+
+Same cost, same steps: landmarks and their derivatives of all frames at once in float32, a Levenberg-Marquardt step by
+conjugate gradients preconditioned with the frames' own Cholesky factors, each frame keeping its own damping. Codes,
+costs and gradients are float64 (float32 on Apple's devices, which have nothing better). The host waits for the device
+once an iteration, to see whether it was the last. Sums run in another order than in the numba kernels: results agree to
+the tolerance of the iterations, not to the last bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.camera import Camera
+from model.fitting.config import FitConfig
+from model.fitting.landmark_model import MOTION, LandmarkModel, Part
+from model.fitting.problem import PAIRS, Linearisation, Observations, Priors
+from model.fitting.solve import _MAX_LINEAR_STEP as MAX_LINEAR_STEP
+from model.fitting.solve import _MAX_STEP as MAX_STEP
+from model.fitting.solve import _MIN_ITERATIONS as MIN_ITERATIONS
+from model.fitting.solve import ExtraTerm
+from model.head.pose import axis_angle_to_matrix
+
+FRAMES_AT_ONCE = {"cpu": 32, "cuda": 512}
+"""Frames whose Jacobians exist together, about 2 MB each; 128 on other devices."""
+_MIN_DEPTH = 0.02
+"""Metres, as in the kernels: landmarks nearer to the camera carry no weight in a step."""
+
+
+@dataclass(frozen=True)
+class _Share:
+    """One part of the landmark model on a device."""
+
+    rows: Tensor
+    """(N,) int64 landmarks that have a share."""
+    rest: Tensor
+    """(N, 3)."""
+    linear: Tensor
+    """(N, 3, C)."""
+    entries: Tensor
+    """(N, 27 or 0, 3)."""
+
+    def place(self, codes: Tensor, turn: Tensor) -> Tensor:
+        """Shares (T, N, 3) before any turn, of linear codes (T, C) and entries of R - I (T, 27)."""
+        placed = self.rest + torch.einsum("tc,nxc->tnx", codes, self.linear)
+        return placed + torch.einsum("te,nex->tnx", turn, self.entries) if self.entries.shape[1] else placed
+
+    def pull(self, pulls: Tensor, changes: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Derivatives by the linear codes (T, N, 2, C) and, through the correctives, by jaw and eyes (T, N, 2, 9).
+
+        Args:
+            pulls: (T, N, 2, 3) derivatives of the residuals by a displacement in the share's frame.
+            changes: (T, 3, 9, 3) derivatives of the entries by the joints' angles.
+        """
+        linear = torch.einsum("tnix,nxc->tnic", pulls, self.linear)
+        if not self.entries.shape[1]:
+            return linear, None
+        along = torch.einsum("tnix,nex->tnie", pulls, self.entries).unflatten(-1, (3, 9))
+        return linear, torch.einsum("tnije,tjea->tnija", along, changes).flatten(-2)
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """What is constant while the codes of T frames are found, on a device."""
+
+    root: _Share
+    jaw: _Share
+    eye: _Share
+    side: Tensor
+    """(N,) int64 of the eye's rows: 0 left, 1 right."""
+    observed: Tensor
+    """(T, L, 2) pixels."""
+    weights: Tensor
+    """(T, L)."""
+    pairs: Tensor
+    """(Q, 2) int64."""
+    pair_weights: Tensor
+    """(T, Q)."""
+    scale: Tensor
+    """(T,) 1 / standard deviation."""
+    cauchy: float
+    camera: Camera
+    mean: Tensor
+    """(T or 1, P) of the priors, and the other fields of Priors, wide."""
+    precision: Tensor
+    lower: Tensor
+    upper: Tensor
+    limit_precision: Tensor
+    ties: tuple[tuple[int, int, float], ...]
+
+
+@dataclass
+class _State:
+    """Cost and derivatives at one set of codes, on a device; see ``Linearisation``."""
+
+    points: Tensor
+    cost: Tensor
+    gradient: Tensor
+    hessian: Tensor
+
+    def take(self, better: Tensor, other: _State) -> _State:
+        """``other`` in the frames where ``better`` (T,) holds."""
+        chosen = []
+        for name in ("points", "cost", "gradient", "hessian"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            chosen.append(torch.where(better.reshape(-1, *[1] * (mine.dim() - 1)), theirs, mine))
+        return _State(*chosen)
+
+
+def wide_dtype(device: torch.device) -> torch.dtype:
+    """The widest float of a device."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def linearise(
+    model: LandmarkModel,
+    codes: np.ndarray,
+    seen: Observations,
+    camera: Camera,
+    priors: Priors,
+    config: FitConfig,
+    derive: bool = True,
+    *,
+    device: torch.device | str = "cpu",
+) -> Linearisation:
+    """:func:`model.fitting.problem.linearise` on a device: the same arguments and result."""
+    place = torch.device(device)
+    with torch.no_grad():
+        frames = _upload(model, seen, camera, priors, config, place)
+        state = _evaluate(frames, torch.as_tensor(codes, dtype=wide_dtype(place), device=place), derive)
+    return _download(state)
+
+
+def solve_codes(
+    model: LandmarkModel,
+    start: np.ndarray,
+    seen: Observations,
+    camera: Camera,
+    priors: Priors,
+    config: FitConfig,
+    iterations: int | None = None,
+    extra: ExtraTerm | None = None,
+    *,
+    device: torch.device | str = "cuda",
+) -> tuple[np.ndarray, Linearisation]:
+    """:func:`model.fitting.solve.solve_codes` on a device: the same arguments and results.
+
+    ``extra`` is asked on the host, with the codes of every step.
+    """
+    place = torch.device(device)
+    wide = wide_dtype(place)
+    with torch.no_grad():
+        frames = _upload(model, seen, camera, priors, config, place)
+        codes = torch.as_tensor(start, dtype=wide, device=place).clone()
+        smooth = torch.as_tensor(priors.smooth, dtype=wide, device=place)
+        window = seen.seen
+        whole = window[:-2] & window[1:-1] & window[2:] if len(window) > 2 and priors.smooth.any() else np.zeros(0)
+        triples = torch.as_tensor(whole, dtype=wide, device=place)
+
+        def evaluate(at: Tensor) -> _State:
+            found = _evaluate(frames, at)
+            if extra is not None:
+                cost, gradient, hessian = extra(at.double().cpu().numpy())
+                found.cost += torch.as_tensor(cost, dtype=wide, device=place)
+                found.gradient += torch.as_tensor(gradient, dtype=wide, device=place)
+                found.hessian += torch.as_tensor(np.asarray(hessian, np.float32), device=place)
+            return found
+
+        here = evaluate(codes)
+        share, slope = _smoothing(codes, triples, smooth)
+        damping = torch.full_like(here.cost, 1e-3)
+        for number in range(iterations if iterations is not None else config.iterations):
+            damped = damping[:, None] * torch.diagonal(here.hessian, dim1=1, dim2=2) + 1e-9
+            step = _step(here.hessian, damped, triples, smooth, -(here.gradient + slope), config.cg_iterations)
+            trial = codes + _step_scale(step, codes) * step
+            there = evaluate(trial)
+            before, after = here.cost + share, there.cost + _smoothing(trial, triples, smooth)[0]
+            better = torch.isfinite(after) & (after <= before * (1 + 1e-7))
+            codes = torch.where(better[:, None], trial, codes)
+            here = here.take(better, there)
+            share, slope = _smoothing(codes, triples, smooth)
+            damping = torch.where(better, damping / 8, damping * 10).clamp(1e-6, 1e6)
+            gain = torch.where(better, before - after, 0.0).sum()
+            if number >= MIN_ITERATIONS and bool(gain <= config.tolerance * before.sum()):
+                break
+        return codes.double().cpu().numpy(), _download(here)
+
+
+def _upload(
+    model: LandmarkModel, seen: Observations, camera: Camera, priors: Priors, config: FitConfig, place: torch.device
+) -> _Frames:
+    def single(array: np.ndarray) -> Tensor:
+        return torch.as_tensor(np.ascontiguousarray(array, np.float32), device=place)
+
+    def wide(array: np.ndarray) -> Tensor:
+        return torch.as_tensor(np.ascontiguousarray(array, np.float64), dtype=wide_dtype(place), device=place)
+
+    def part(share: Part) -> _Share:
+        rows = np.flatnonzero(share.index >= 0)
+        order = share.index[rows]
+        rest = share.rest.reshape(-1, 3)[order]
+        return _Share(
+            torch.as_tensor(rows, device=place), single(rest), single(share.linear[order]), single(share.entries[order])
+        )
+
+    eye = part(model.eye)
+    side = torch.as_tensor(model.eye_side[model.eye.index >= 0], device=place)
+    return _Frames(
+        part(model.root), part(model.jaw), eye, side,
+        single(seen.landmarks), single(seen.weights), torch.as_tensor(PAIRS, device=place), single(seen.pair_weights),
+        single(1.0 / seen.deviation), config.cauchy, camera,
+        wide(priors.mean), wide(priors.precision), wide(priors.lower), wide(priors.upper),
+        wide(priors.limit_precision), priors.ties,
+    )  # fmt: skip
+
+
+def _download(state: _State) -> Linearisation:
+    points, cost, gradient, hessian = (
+        getattr(state, name).cpu().numpy() for name in ("points", "cost", "gradient", "hessian")
+    )
+    return Linearisation(points, cost.astype(np.float64), gradient.astype(np.float64), hessian)
+
+
+def _evaluate(frames: _Frames, codes: Tensor, derive: bool = True) -> _State:
+    """Data terms piece by piece, and priors."""
+    num, p = codes.shape
+    at_once = FRAMES_AT_ONCE.get(codes.device.type, 128)
+    parts = [_data(frames, codes, slice(first, first + at_once), derive) for first in range(0, num, at_once)]
+    points, cost, gradient, hessian = (torch.cat([part[i] for part in parts]) for i in range(4))
+    away = codes - frames.mean
+    beyond = (codes - frames.lower).clamp_max(0) + (codes - frames.upper).clamp_min(0)
+    cost = cost + 0.5 * (away.square() @ frames.precision + beyond.square() @ frames.limit_precision)
+    for i, j, precision in frames.ties:
+        cost = cost + 0.5 * precision * (codes[:, i] - codes[:, j]).square()
+    if not derive:
+        return _State(points, cost, gradient, hessian)
+    gradient = gradient + away * frames.precision + beyond * frames.limit_precision
+    stiff = frames.precision + torch.where(beyond != 0, frames.limit_precision, 0.0)
+    torch.diagonal(hessian, dim1=1, dim2=2).add_(stiff.to(hessian.dtype))
+    for i, j, precision in frames.ties:
+        pull = precision * (codes[:, i] - codes[:, j])
+        gradient[:, i] += pull
+        gradient[:, j] -= pull
+        for row, column, sign in ((i, i, 1), (j, j, 1), (i, j, -1), (j, i, -1)):
+            hessian[:, row, column] += sign * precision
+    return _State(points, cost, gradient, hessian)
+
+
+def _data(frames: _Frames, codes: Tensor, window: slice, derive: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Points, cost, gradient and Gauss-Newton matrix of landmarks and pairs; see the kernels for the formulas."""
+    part = codes[window]
+    num, p = part.shape
+    c = p - MOTION
+    wide = part.dtype
+    angles = part[:, c : c + 12].unflatten(1, (4, 3))
+    turns, jacobians = axis_angle_to_matrix(angles).float(), _left_jacobian(angles).float()
+    linear, origin = part[:, :c].float(), part[:, c + 12 :].float()
+    of_joints = turns[:, :3]
+    turn = (of_joints - torch.eye(3, device=part.device)).flatten(1)
+    side_turns = turns[:, 1:3][:, frames.side]  # (T, N, 3, 3)
+
+    arm = frames.jaw.place(linear, turn) @ turns[:, 0].mT
+    eye_arm = (side_turns @ frames.eye.place(linear, turn)[..., None])[..., 0]
+    whole = frames.root.place(linear, turn)
+    whole = whole.index_add(1, frames.jaw.rows, arm).index_add(1, frames.eye.rows, eye_arm)
+    whole = whole @ turns[:, 3].mT
+    place = whole + origin[:, None]
+    inverse = 1.0 / place[..., 2].clamp_min(_MIN_DEPTH)
+    across, down = place[..., 0] * inverse, place[..., 1] * inverse
+    camera = frames.camera
+    points = torch.stack([camera.fx * across + camera.cx, camera.fy * down + camera.cy], dim=-1)
+
+    scale = frames.scale[window][:, None]
+    usable = (place[..., 2] >= _MIN_DEPTH) & (frames.weights[window] > 0)
+    weight = torch.where(usable, frames.weights[window], 0.0)
+    residual = torch.where(usable[..., None], (points - frames.observed[window]) * scale[..., None], 0.0)
+    first, second = frames.pairs.unbind(1)
+    between = residual[:, first] - residual[:, second]
+    pair_weight = torch.where(usable[:, first] & usable[:, second], frames.pair_weights[window], 0.0)
+    residuals = torch.cat([residual, between], dim=1)
+    weights = torch.cat([weight, pair_weight], dim=1)
+    cc = frames.cauchy**2
+    ratio = residuals.square().sum(-1) / cc
+    cost = 0.5 * cc * (weights * torch.log1p(ratio)).sum(1, dtype=wide)
+    if not derive:
+        return points, cost, points.new_zeros(num, 0), points.new_zeros(num, 0, 0)
+
+    # Pulls: derivatives of a residual by a displacement, in the camera's, the head's and the joints' frames.
+    k, zero = scale * inverse, torch.zeros_like(across)
+    pulls = torch.stack(
+        [k * camera.fx, zero, -k * camera.fx * across, zero, k * camera.fy, -k * camera.fy * down], dim=-1
+    ).unflatten(-1, (2, 3))  # (T, L, 2, 3)
+    in_head = pulls @ turns[:, None, 3]
+    in_jaw = in_head[:, frames.jaw.rows] @ turns[:, None, 0]
+    of_eye = in_head[:, frames.eye.rows]
+    changes = _changes(of_joints, jacobians[:, :3])
+    jacobian = points.new_zeros(num, points.shape[1], 2, p)
+    for share, pull in ((frames.root, in_head), (frames.jaw, in_jaw), (frames.eye, of_eye @ side_turns)):
+        by_codes, by_angles = share.pull(pull, changes)
+        jacobian[..., :c].index_add_(1, share.rows, by_codes)
+        if by_angles is not None:
+            jacobian[..., c : c + 9].index_add_(1, share.rows, by_angles)
+    swing = _swing(arm, in_head[:, frames.jaw.rows], jacobians[:, None, 0])
+    jacobian[..., c : c + 3].index_add_(1, frames.jaw.rows, swing)
+    swing = _swing(eye_arm, of_eye, jacobians[:, 1:3][:, frames.side])
+    for side in range(2):
+        mine = (frames.side == side)[None, :, None, None]
+        at = slice(c + 3 + 3 * side, c + 6 + 3 * side)
+        jacobian[..., at].index_add_(1, frames.eye.rows, torch.where(mine, swing, 0.0))
+    jacobian[..., c + 9 : c + 12] = _swing(whole, pulls, jacobians[:, None, 3])
+    jacobian[..., c + 12 :] = pulls
+
+    factor = (weights / (1 + ratio)).sqrt()[..., None]
+    rows = torch.cat([jacobian, jacobian[:, first] - jacobian[:, second]], dim=1).mul_(factor[..., None]).flatten(1, 2)
+    gradient = (rows.mT @ (factor * residuals).flatten(1)[..., None])[..., 0]
+    return points, cost, gradient.to(wide), rows.mT @ rows
+
+
+def _swing(arm: Tensor, pulls: Tensor, jacobian: Tensor) -> Tensor:
+    """Derivatives (T, N, 2, 3) of pulls (T, N, 2, 3) along turned arms (T, N, 3) by an axis-angle: (arm x pull) J."""
+    return torch.linalg.cross(arm[:, :, None].expand_as(pulls), pulls) @ jacobian
+
+
+def _changes(turns: Tensor, jacobians: Tensor) -> Tensor:
+    """Derivatives (T, 3, 9, 3) of the entries of R (T, 3, 3, 3), row by row, by the axis-angles: hat(J d) R."""
+    axes, columns = torch.broadcast_tensors(jacobians[..., None, :], turns[..., :, None])  # (T, 3, line, column, angle)
+    return torch.linalg.cross(axes, columns, dim=2).flatten(2, 3)
+
+
+def _left_jacobian(vectors: Tensor) -> Tensor:
+    """:func:`model.fitting.rotations.left_jacobian` in torch."""
+    square = vectors.square().sum(-1)[..., None, None]
+    small = square < 1e-8
+    safe = torch.where(small, 1.0, square).sqrt()
+    first = torch.where(small, 0.5 - square / 24, (1 - torch.cos(safe)) / safe.square())
+    second = torch.where(small, 1 / 6 - square / 120, (safe - torch.sin(safe)) / safe**3)
+    x, y, z = vectors.unbind(-1)
+    zero = torch.zeros_like(x)
+    hat = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+    return torch.eye(3, dtype=vectors.dtype, device=vectors.device) + first * hat + second * (hat @ hat)
+
+
+def _bend(codes: Tensor, triples: Tensor) -> Tensor:
+    """Second differences (T - 2, P) over time, 0 where one of the three frames was not seen."""
+    return (codes[:-2] - 2 * codes[1:-1] + codes[2:]) * triples[:, None]
+
+
+def _unbend(bends: Tensor, num: int) -> Tensor:
+    """Transpose of ``_bend``."""
+    out = bends.new_zeros(num, bends.shape[1])
+    out[:-2] += bends
+    out[1:-1] -= 2 * bends
+    out[2:] += bends
+    return out
+
+
+def _smoothing(codes: Tensor, triples: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
+    """Cost (T,) and gradient (T, P) of the second differences; a frame's cost is a third of those it takes part in."""
+    num = len(codes)
+    if not len(triples):
+        return codes.new_zeros(num), torch.zeros_like(codes)
+    bends = _bend(codes, triples)
+    each = bends.square() @ precision / 6.0
+    share = codes.new_zeros(num)
+    for start in range(3):
+        share[start : start + len(each)] += each
+    return share, _unbend(precision * bends, num)
+
+
+def _step(hessian: Tensor, extra: Tensor, triples: Tensor, precision: Tensor, right: Tensor, steps: int) -> Tensor:
+    """Solve (hessian + diag(extra) + smoothing) x = right for all frames together, by conjugate gradients.
+
+    Always ``steps`` iterations, for the host to go on without knowing how far they got; those after convergence do
+    nothing.
+    """
+    num = len(right)
+    smooth = torch.zeros_like(right)
+    if len(triples):
+        counts = right.new_zeros(num)
+        counts[:-2] += triples
+        counts[1:-1] += 4 * triples
+        counts[2:] += triples
+        smooth = counts[:, None] * precision
+    blocks = hessian.clone()
+    torch.diagonal(blocks, dim1=1, dim2=2).add_((extra + smooth).to(blocks.dtype))
+    factors, failed = torch.linalg.cholesky_ex(blocks)
+    # Where rounding makes a block indefinite, its diagonal has to do: shorter steps, still downhill.
+    diagonal = torch.diagonal(blocks, dim1=1, dim2=2).clamp_min(1e-12).sqrt()
+    factors = torch.where((failed > 0)[:, None, None], torch.diag_embed(diagonal), factors)
+
+    def precondition(vector: Tensor) -> Tensor:
+        return torch.cholesky_solve(vector.to(factors.dtype)[..., None], factors)[..., 0].to(vector.dtype)
+
+    solved = precondition(right)
+    if not len(triples):
+        return solved
+    wide = hessian.to(right.dtype)
+    x, residual, direction = torch.zeros_like(right), right.clone(), solved.clone()
+    energy = (residual * solved).sum()
+    enough = 1e-6 * energy
+    for _ in range(steps):
+        going = (energy > enough) & (enough > 0)
+        product = (wide @ direction[..., None])[..., 0] + extra * direction
+        product = product + _unbend(precision * _bend(direction, triples), num)
+        length = torch.where(going, energy / (direction * product).sum(), 0.0)
+        x = x + length * direction
+        residual = residual - length * product
+        solved = precondition(residual)
+        fresh = (residual * solved).sum()
+        direction = solved + torch.where(going, fresh / energy, 0.0) * direction
+        energy = torch.where(going, fresh, energy)
+    return x
+
+
+def _step_scale(step: Tensor, codes: Tensor) -> Tensor:
+    """Factors (T, 1) in (0, 1] that keep frames from turning or moving too far in one step."""
+    angle = step[:, -15:-3].abs().amax(1) / MAX_STEP
+    depth = step[:, -1].abs() / (MAX_STEP * codes[:, -1].abs().clamp_min(1e-3))
+    largest = torch.maximum(angle, depth)
+    if step.shape[1] > MOTION:
+        largest = torch.maximum(largest, step[:, :-15].abs().amax(1) / MAX_LINEAR_STEP)
+    return (1.0 / largest.clamp_min(1.0))[:, None]
