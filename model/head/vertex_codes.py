@@ -22,6 +22,10 @@ HIDDEN_GROUPS = ("lashes", "upper_teeth", "mouth_interior", "eye_sockets")
 """Vertices that say nothing that the visible ones do not say: left out of the solution, not of the residual."""
 
 
+RIGID = 6
+"""Motion codes that come first: rotation and translation."""
+
+
 @dataclass(frozen=True)
 class VertexFitConfig:
     """Noise, priors and sizes of the least squares."""
@@ -256,6 +260,14 @@ class _Solver:
         q[:, self.e : self.e + 3], q[:, self.e + 3 : self.e + 6] = rotation, translation
         return q
 
+    def _moved(self, q: Tensor, step: Tensor) -> Tensor:
+        """Codes after a step (B, n): rotations are multiplied on the left, everything else is added."""
+        trial = q - step.to(q.dtype)
+        part = slice(self.e, self.e + 3)
+        turn = axis_angle_to_matrix(-step[:, part]) @ axis_angle_to_matrix(q[:, part].double())
+        trial[:, part] = matrix_to_axis_angle(turn).to(q.dtype)
+        return trial
+
     def _residual(self, q: Tensor, shape: Tensor, seen: Tensor, rows: Tensor) -> Tensor:
         posed, _ = self.head.pose(shape, **self.unpack(q, rows))
         return ((posed - seen) * self.root[:, None]).flatten(1)
@@ -269,17 +281,25 @@ class _Solver:
 
     def _normal(self, q: Tensor, shape: Tensor, seen: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, _Tangents]:
         """Gradient (B, n), normal matrix (B, n, n), and the derivatives that they were made of."""
-        e, head = self.e, self.head
-        tangent = torch.eye(self.num_motion).unsqueeze(1).expand(-1, len(q), -1)
+        e, head, batch = self.e, self.head, len(q)
+        rigid, free = q[:, e : e + RIGID], self.num_motion - RIGID
+        tangent = torch.eye(free).unsqueeze(1).expand(-1, batch, -1)
 
         def of_motion(motion: Tensor) -> Tensor:
-            return self._residual(torch.cat([q[:, :e], motion], dim=1), shape, seen, rows)
+            return self._residual(torch.cat([q[:, :e], rigid, motion], dim=1), shape, seen, rows)
 
         def push(direction: Tensor) -> Tensor:
-            return torch.func.jvp(of_motion, (q[:, e:],), (direction,))[1]  # type: ignore[no-any-return]
+            return torch.func.jvp(of_motion, (q[:, e + RIGID :],), (direction,))[1]  # type: ignore[no-any-return]
 
-        residual = of_motion(q[:, e:])
-        motion = torch.func.vmap(push)(tangent).transpose(0, 1)  # (B, M, 3K)
+        residual = of_motion(q[:, e + RIGID :])
+        # A small turn d on the left of the rotation moves a vertex by d x (v - pivot).
+        pivot = head.shaped(shape)[1][0, 0] + rigid[:, 3:]
+        arm = residual.unflatten(1, (-1, 3)) + (seen - pivot[:, None]) * self.root[:, None]
+        basis = torch.eye(3)
+        turning = torch.linalg.cross(basis[None, :, None].expand(batch, 3, *arm.shape[1:2], 3), arm[:, None])
+        shifting = (basis[:, None] * self.root[:, None]).expand(batch, -1, -1, -1)
+        moving = torch.func.vmap(push)(tangent).transpose(0, 1)  # (B, M - 6, 3K)
+        motion = torch.cat([turning.flatten(2), shifting.flatten(2), moving], dim=1)  # (B, M, 3K)
         codes = self.unpack(q, rows)
         angles = [codes[name] for name in ("rotation", "neck", "jaw", "eyes")]
         local = axis_angle_to_matrix(torch.cat(angles, dim=1).unflatten(1, (5, 3)))
@@ -332,7 +352,7 @@ class _Solver:
             gradient, normal, _ = self._normal(q, shape, seen, rows)
             scaled = normal + torch.diag_embed(damping[:, None] * torch.diagonal(normal, dim1=1, dim2=2))
             step = torch.linalg.solve(scaled, gradient[..., None])[..., 0]
-            trial = q - step.to(q.dtype)
+            trial = self._moved(q, step)
             new = self._cost(self._residual(trial, shape, seen, rows), trial)
             better = new < cost
             gain = torch.where(better, (cost - new) / cost.clamp(min=1e-12), torch.zeros_like(cost))
@@ -370,7 +390,7 @@ class _Solver:
             outer = gram + torch.diag(prior + damping * torch.diagonal(gram)) - (cross @ inner[..., 1:]).sum(0)
             step = torch.linalg.solve(outer, slope - (cross @ inner[..., :1]).sum(0)[:, 0])
             moved = inner[..., 0] - inner[..., 1:] @ step
-            trial, trial_shape = q - moved.to(q.dtype), shape - step.to(q.dtype)
+            trial, trial_shape = self._moved(q, moved), shape - step.to(q.dtype)
             new = total(trial, trial_shape)
             if new < cost:
                 gain = (cost - new) / max(cost, 1e-12)
