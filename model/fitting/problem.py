@@ -24,7 +24,11 @@ from model.fitting.regions import (
     eye_distance,
     region_weights,
 )
+from model.head.names import is_share
 
+COMPONENT_SPREAD = 5.0
+"""Expressions that are components of a statistic, as FLAME's, are N(0, 1), of any sign and without limits; shares of a
+movement spread about a fifth of that, so all their deviations are multiplied by this."""
 JAW, LEFT, RIGHT, ROTATION, ORIGIN = (slice(a - MOTION, (a + 3 - MOTION) or None) for a in (0, 3, 6, 9, 12))
 """Where the motion codes lie in the last axis of a code array."""
 
@@ -124,9 +128,12 @@ def make_priors(model: LandmarkModel, pull: np.ndarray, config: FitConfig, smoot
     mean[:, c] = pull[:, e]
     precision, limit, second = np.zeros(p), np.zeros(p), np.zeros(p)
     lower, upper = np.full(p, -np.inf), np.full(p, np.inf)
-    precision[:e] = config.expression_sd**-2
+    share = np.array([is_share(name) for name in model.names[:e]], dtype=bool)
+    spread = np.where(share, 1.0, COMPONENT_SPREAD)
+    precision[:e] = (config.expression_sd * spread) ** -2.0
     precision[e:c] = config.shape_sd**-2
-    lower[:e], upper[:e], limit[:e] = 0.0, 1.0, config.expression_limit_sd**-2
+    lower[:e], upper[:e] = np.where(share, 0.0, -np.inf), np.where(share, 1.0, np.inf)
+    limit[:e] = config.expression_limit_sd**-2
     precision[c : c + 3] = config.jaw_sd**-2, config.jaw_side_sd**-2, config.jaw_side_sd**-2
     lower[c], upper[c], limit[c] = 0.0, config.jaw_max_rad, config.jaw_limit_sd**-2
     for start in (c + 3, c + 6):
@@ -135,7 +142,7 @@ def make_priors(model: LandmarkModel, pull: np.ndarray, config: FitConfig, smoot
         limit[start : start + 2] = config.jaw_limit_sd**-2
     if smooth:
         fast = np.array([name.startswith(("eyeBlink", "eyeSquint", "eyeWide")) for name in model.names[:e]], dtype=bool)
-        second[:e] = np.where(fast, config.smooth_lids, config.smooth_expression) ** -2.0
+        second[:e] = (np.where(fast, config.smooth_lids, config.smooth_expression) * spread) ** -2.0
         second[c : c + 3] = config.smooth_jaw**-2
         second[c + 3 : c + 9] = config.smooth_eyes**-2
         second[c + 9 : c + 12] = config.smooth_rotation**-2
