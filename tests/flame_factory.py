@@ -67,7 +67,7 @@ class MadeFlame:
         """Root joint of an identity, FLAME's axes."""
         return self.J_template[0] + self.J_shapedirs[0] @ shape
 
-    def write(self, path: Path, name: str) -> None:
+    def write(self, path: Path, name: str, expressions: int = E) -> None:
         """As a head file, in this project's axes."""
         both = np.tile(np.outer(TURN, TURN).reshape(-1), 3)
         tensors = {
@@ -85,7 +85,7 @@ class MadeFlame:
             "format": FORMAT,
             "name": name,
             "version": "1",
-            "expression_names": json.dumps(component_names(E)),
+            "expression_names": json.dumps(component_names(expressions)),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         write_head_file(path, tensors, metadata)

@@ -257,7 +257,7 @@ class Converter:
             raise HeadMismatch(
                 f"The format {dialect.name} holds codes of {expects}, the dataset's belong to {self.target}.",
                 hint=f"--head {dialect.head or FLAME_FAMILIES[1]} converts them, through vertices, once that head is "
-                "imported (rsat-data models import-flame FILE); --own-codes writes them as they are and names the head.",
+                "imported (rsat-data models import-flame FILE); --own-codes writes them as they are, and their head.",
             )
 
     def _check_target(self, dialect: register.Dialect, target: str, model: HeadModel | None) -> None:
@@ -281,13 +281,14 @@ class Converter:
 
     def _retargeted(self, track: Track) -> tuple[Track, str]:
         import torch
+
         from model.head.retarget import retarget
 
         assert self.source is not None and self.model is not None
         codes = {name: torch.from_numpy(np.array(getattr(track, name))) for name in ("shape", *FRAME_CODES)}
-        found = retarget(codes, self.source, self.model)
-        arrays = {name: value.numpy() for name, value in found.codes().items()}
-        residual = found.residual_mm.numpy()
+        found = retarget(codes, self.source, self.model, head_model=self.source_id)
+        arrays = {name: value.numpy() for name, value in found.codes.codes().items()}
+        residual = found.codes.residual_mm.numpy()
         note = (
             f"codes of {self.source_id} became codes of {self.target}: vertices differ by {residual.mean():.2f} mm in "
             f"the mean, {residual.max():.2f} mm in the worst frame"

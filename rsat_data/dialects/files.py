@@ -36,10 +36,10 @@ def read_npz(path: Path, wanted: Iterable[str] | None = None) -> dict[str, np.nd
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 check_size(path, sum(info.file_size for info in archive.infolist()))
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"array": loaded}
-        with loaded:
+        with path.open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"array": loaded}
             names = loaded.files if wanted is None else [name for name in wanted if name in loaded.files]
             return {name: loaded[name] for name in names}
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, KeyError) as error:

@@ -237,7 +237,8 @@ def _one_head(heads: Mapping[str, str], head: str, unit: Unit) -> None:
 def _facts(unit: Unit, root: Path, recording: Recording, options: ImportOptions, head: str) -> Facts:
     from rsat_data.sources import read_sidecar
 
-    metadata = read_sidecar(unit.path, unit.name, root)
+    home = root.parent if unit.path == root else root  # a sidecar lies beside a folder, not in it
+    metadata = read_sidecar(unit.path, unit.name, home)
     given = {"licence": options.licence, "consent_id": options.consent, "language": options.language}
     metadata = {**{name: value for name, value in given.items() if value}, **metadata}
     if options.subject and "subjects" not in metadata:
@@ -245,7 +246,7 @@ def _facts(unit: Unit, root: Path, recording: Recording, options: ImportOptions,
     audio = options.audio
     if audio is None and not recording.audio and "audio" not in metadata:
         beside = [unit.path.with_name(f"{unit.path.name}.wav"), unit.path.with_suffix(".wav"), unit.path / "audio.wav"]
-        audio = next((files.own_file(each, root) for each in beside if each.is_file()), None)
+        audio = next((files.own_file(each, home) for each in beside if each.is_file()), None)
     material = [*unit.files, *recording.audio.values(), *([audio] if audio else [])]
     material += [Path(path) for path in (metadata.get("audio") or {}).values()]
     for track in recording.tracks.values():

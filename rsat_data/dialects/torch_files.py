@@ -67,6 +67,8 @@ def _culprit(text: str) -> str:
     """The name that torch stumbled over."""
     import re
 
+    if "Unsupported operand" in text:
+        return "a pickle that torch did not write"
     found = re.search(r"GLOBAL ([\w.]+)|class ([\w.]+)", text)
     return "" if found is None else (found.group(1) or found.group(2))
 

@@ -2,8 +2,8 @@
 
 Written: ``vertices.npy`` (T, V, 3) float32, camera frame of OpenCV, metres, beside ``vertices.json`` with the head's
 id, the camera and the rate, and ``faces.npy`` (F, 3). Read: codes are solved by least squares for the head that
-``--head`` names or the json states; a file without a json is taken to be in FLAME's axes (y up), in model space, and is put one
-metre before a nominal camera.
+``--head`` names or the json states; a file without a json is taken to be in FLAME's axes (y up), in model space, and
+is put one metre before a nominal camera.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rsat_data.dialects import files
+from rsat_data.dialects.heads import require_head
 from rsat_data.dialects.track import (
     FRAME_CODES,
     IMPLIED_FOCAL,
@@ -62,6 +63,7 @@ def read(unit: Unit, options: ReadOptions) -> Recording:
     """
     about = files.read_json(unit.files[1]) if len(unit.files) > 1 else {}
     options = options.for_head(str(about.get("head_model", "")))
+    require_head({options.head}, unit, "vertices")
     if options.model is None:
         raise HeadNeeded(
             f"{unit.path}: codes are solved with the head {options.head}, which is not on this machine.",
@@ -141,7 +143,7 @@ def solve(model: HeadModel, points: np.ndarray, *, turn: bool, path: Path) -> tu
     from model.head.vertex_codes import codes_from_vertices
 
     def taken(rows: Any) -> torch.Tensor:
-        chosen = np.asarray(points[rows], dtype=np.float32)
+        chosen = np.array(points[rows], dtype=np.float32)
         if not np.isfinite(chosen).all():
             bad = int(np.argwhere(~np.isfinite(chosen).all(axis=(1, 2)))[0][0])
             frame = range(len(points))[rows][bad] if isinstance(rows, slice) else rows[bad]

@@ -33,8 +33,8 @@ def write(export: Export, folder: Path) -> list[str]:
     Frames are streamed: one picture is in memory at a time. The picture is the row's video on white, its alpha the
     row's matte; pictures are written once and never changed. GaussianAvatars reads fields of view and no principal
     point: so the camera is turned about its own centre until the middle of the picture is its principal point,
-    pictures are warped accordingly (a homography, no parallax) and ``transform_matrix`` says where the camera looks. With
-    ``export.keep_crop``, pictures and camera stay as they are.
+    pictures are warped accordingly (a homography, no parallax) and ``transform_matrix`` says where the camera looks.
+    With ``export.keep_crop``, pictures and camera stay as they are.
 
     Returns:
         Sentences on what was lost or has to be known.
