@@ -37,7 +37,7 @@ def solver_for(device: str = "cpu") -> Solver:
     """The solver for a device.
 
     Args:
-        device: ``cpu`` for numba; ``cuda``, ``cuda:1`` or ``mps`` for torch on that device; ``auto`` for the GPU that
+        device: ``cpu`` for numba; ``cuda`` or ``cuda:1`` for torch on that GPU; ``auto`` for the GPU that
             torch sees, else numba; ``torch`` for torch on the CPU, slow, to compare with.
 
     Raises:
@@ -52,11 +52,11 @@ def solver_for(device: str = "cpu") -> Solver:
     from model.fitting import torch_backend
 
     kind = device.partition(":")[0]
-    if kind not in ("torch", "cuda", "mps"):
-        raise ConfigError(f"flame.device should be auto, cpu, cuda (or cuda:1, ...) or mps, it is {device!r}.")
-    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
+    if kind not in ("torch", "cuda"):
+        raise ConfigError(f"flame.device should be auto, cpu or cuda (or cuda:1, ...), it is {device!r}.")
+    if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
-            f"flame.device is {device!r}, but torch sees no such device here.",
+            f"flame.device is {device!r}, but torch sees no CUDA GPU here.",
             hint="Use flame.device=cpu, or install a build of torch for this GPU: rsat-data doctor shows what it sees.",
         )
     return partial(torch_backend.solve_codes, device="cpu" if kind == "torch" else device)

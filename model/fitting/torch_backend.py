@@ -1,10 +1,11 @@
 """The solver of :mod:`model.fitting.solve` as batched torch, for a GPU or any other device.
 
-Same cost, same steps: landmarks and their derivatives of all frames at once in float32, a Levenberg-Marquardt step by
-conjugate gradients preconditioned with the frames' own Cholesky factors, each frame keeping its own damping. Codes,
-costs and gradients are float64 (float32 on Apple's devices, which have nothing better). The host waits for the device
-once an iteration, to see whether it was the last. Sums run in another order than in the numba kernels: results agree to
-the tolerance of the iterations, not to the last bit.
+Same cost, same steps: landmarks and their derivatives of all frames at once in float32, and a Levenberg-Marquardt step
+that solves the banded system of all frames exactly, in float64. Where the CPU walks along the band, here every second
+block is eliminated at once, then every second of those left, and so on (block cyclic reduction: Heller, "Some aspects of
+the cyclic reduction algorithm for block tridiagonal linear systems", 1976), so that a clip takes log T rounds. The host
+waits for the device once an iteration, to see whether it was the last. Sums run in another order than in the numba
+kernels: results agree to the tolerance of the iterations, not to the last bit.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from model.fitting.solve import ExtraTerm
 from model.head.pose import axis_angle_to_matrix
 
 FRAMES_AT_ONCE = {"cpu": 32, "cuda": 512}
-"""Frames whose Jacobians exist together, about 2 MB each; 128 on other devices."""
+"""Frames whose Jacobians exist together, about 2 MB each."""
 _MIN_DEPTH = 0.02
 """Metres, as in the kernels: landmarks nearer to the camera carry no weight in a step."""
+_WIDE = torch.float64
+"""Codes, costs, gradients and the solution of the band."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +114,6 @@ class _State:
         return _State(*chosen)
 
 
-def wide_dtype(device: torch.device) -> torch.dtype:
-    """The widest float of a device."""
-    return torch.float32 if device.type == "mps" else torch.float64
-
-
 def linearise(
     model: LandmarkModel,
     codes: np.ndarray,
@@ -131,7 +129,7 @@ def linearise(
     place = torch.device(device)
     with torch.no_grad():
         frames = _upload(model, seen, camera, priors, config, place)
-        state = _evaluate(frames, torch.as_tensor(codes, dtype=wide_dtype(place), device=place), derive)
+        state = _evaluate(frames, torch.as_tensor(codes, dtype=_WIDE, device=place), derive)
     return _download(state)
 
 
@@ -152,21 +150,20 @@ def solve_codes(
     ``extra`` is asked on the host, with the codes of every step.
     """
     place = torch.device(device)
-    wide = wide_dtype(place)
     with torch.no_grad():
         frames = _upload(model, seen, camera, priors, config, place)
-        codes = torch.as_tensor(start, dtype=wide, device=place).clone()
-        smooth = torch.as_tensor(priors.smooth, dtype=wide, device=place)
+        codes = torch.as_tensor(start, dtype=_WIDE, device=place).clone()
+        smooth = torch.as_tensor(priors.smooth, dtype=_WIDE, device=place)
         window = seen.seen
         whole = window[:-2] & window[1:-1] & window[2:] if len(window) > 2 and priors.smooth.any() else np.zeros(0)
-        triples = torch.as_tensor(whole, dtype=wide, device=place)
+        triples = torch.as_tensor(whole, dtype=_WIDE, device=place)
 
         def evaluate(at: Tensor) -> _State:
             found = _evaluate(frames, at)
             if extra is not None:
-                cost, gradient, hessian = extra(at.double().cpu().numpy())
-                found.cost += torch.as_tensor(cost, dtype=wide, device=place)
-                found.gradient += torch.as_tensor(gradient, dtype=wide, device=place)
+                cost, gradient, hessian = extra(at.cpu().numpy())
+                found.cost += torch.as_tensor(cost, dtype=_WIDE, device=place)
+                found.gradient += torch.as_tensor(gradient, dtype=_WIDE, device=place)
                 found.hessian += torch.as_tensor(np.asarray(hessian, np.float32), device=place)
             return found
 
@@ -175,19 +172,27 @@ def solve_codes(
         damping = torch.full_like(here.cost, 1e-3)
         for number in range(iterations if iterations is not None else config.iterations):
             damped = damping[:, None] * torch.diagonal(here.hessian, dim1=1, dim2=2) + 1e-9
-            step = _step(here.hessian, damped, triples, smooth, -(here.gradient + slope), config.cg_iterations)
+            step, solved = _solve_band(here.hessian, damped, triples, smooth, -(here.gradient + slope))
             trial = codes + _step_scale(step, codes) * step
             there = evaluate(trial)
             before, after = here.cost + share, there.cost + _smoothing(trial, triples, smooth)[0]
-            better = torch.isfinite(after) & (after <= before * (1 + 1e-7))
-            codes = torch.where(better[:, None], trial, codes)
-            here = here.take(better, there)
+            better = solved & torch.isfinite(after) & (after <= before * (1 + 1e-7))
+            # All frames advance, or only those that gain by it: whichever leaves the lower total.
+            mixed = torch.where(better[:, None], trial, codes)
+            total, mixed_share = after.sum(), _smoothing(mixed, triples, smooth)[0]
+            mixed_total = torch.where(better, there.cost, here.cost).sum() + mixed_share.sum()
+            everyone = solved & torch.isfinite(total) & (total <= mixed_total)
+            gain = before.sum() - torch.where(everyone, total, mixed_total)
+            take = (better | everyone) & (gain > 0)
+            codes = torch.where(take[:, None], trial, codes)
+            here = here.take(take, there)
             share, slope = _smoothing(codes, triples, smooth)
-            damping = torch.where(better, damping / 8, damping * 10).clamp(1e-6, 1e6)
-            gain = torch.where(better, before - after, 0.0).sum()
-            if number >= MIN_ITERATIONS and bool(gain <= config.tolerance * before.sum()):
+            raised = torch.where(solved, damping * 10, (damping * 100).clamp_min(1e-4))
+            damping = torch.where(better, damping / 8, raised).clamp(1e-6, 1e6)
+            done = solved & (gain <= config.tolerance * before.sum())
+            if number >= MIN_ITERATIONS and bool(done):
                 break
-        return codes.double().cpu().numpy(), _download(here)
+        return codes.cpu().numpy(), _download(here)
 
 
 def _upload(
@@ -197,7 +202,7 @@ def _upload(
         return torch.as_tensor(np.ascontiguousarray(array, np.float32), device=place)
 
     def wide(array: np.ndarray) -> Tensor:
-        return torch.as_tensor(np.ascontiguousarray(array, np.float64), dtype=wide_dtype(place), device=place)
+        return torch.as_tensor(np.ascontiguousarray(array, np.float64), device=place)
 
     def part(share: Part) -> _Share:
         rows = np.flatnonzero(share.index >= 0)
@@ -228,7 +233,7 @@ def _download(state: _State) -> Linearisation:
 def _evaluate(frames: _Frames, codes: Tensor, derive: bool = True) -> _State:
     """Data terms piece by piece, and priors."""
     num, p = codes.shape
-    at_once = FRAMES_AT_ONCE.get(codes.device.type, 128)
+    at_once = FRAMES_AT_ONCE[codes.device.type]
     parts = [_data(frames, codes, slice(first, first + at_once), derive) for first in range(0, num, at_once)]
     points, cost, gradient, hessian = (torch.cat([part[i] for part in parts]) for i in range(4))
     away = codes - frames.mean
@@ -255,7 +260,6 @@ def _data(frames: _Frames, codes: Tensor, window: slice, derive: bool) -> tuple[
     part = codes[window]
     num, p = part.shape
     c = p - MOTION
-    wide = part.dtype
     angles = part[:, c : c + 12].unflatten(1, (4, 3))
     turns, jacobians = axis_angle_to_matrix(angles).float(), _left_jacobian(angles).float()
     linear, origin = part[:, :c].float(), part[:, c + 12 :].float()
@@ -285,7 +289,7 @@ def _data(frames: _Frames, codes: Tensor, window: slice, derive: bool) -> tuple[
     weights = torch.cat([weight, pair_weight], dim=1)
     cc = frames.cauchy**2
     ratio = residuals.square().sum(-1) / cc
-    cost = 0.5 * cc * (weights * torch.log1p(ratio)).sum(1, dtype=wide)
+    cost = 0.5 * cc * (weights * torch.log1p(ratio)).sum(1, dtype=_WIDE)
     if not derive:
         return points, cost, points.new_zeros(num, 0), points.new_zeros(num, 0, 0)
 
@@ -317,7 +321,7 @@ def _data(frames: _Frames, codes: Tensor, window: slice, derive: bool) -> tuple[
     factor = (weights / (1 + ratio)).sqrt()[..., None]
     rows = torch.cat([jacobian, jacobian[:, first] - jacobian[:, second]], dim=1).mul_(factor[..., None]).flatten(1, 2)
     gradient = (rows.mT @ (factor * residuals).flatten(1)[..., None])[..., 0]
-    return points, cost, gradient.to(wide), rows.mT @ rows
+    return points, cost, gradient.to(_WIDE), rows.mT @ rows
 
 
 def _swing(arm: Tensor, pulls: Tensor, jacobian: Tensor) -> Tensor:
@@ -371,49 +375,96 @@ def _smoothing(codes: Tensor, triples: Tensor, precision: Tensor) -> tuple[Tenso
     return share, _unbend(precision * bends, num)
 
 
-def _step(hessian: Tensor, extra: Tensor, triples: Tensor, precision: Tensor, right: Tensor, steps: int) -> Tensor:
-    """Solve (hessian + diag(extra) + smoothing) x = right for all frames together, by conjugate gradients.
+def _solve_band(
+    hessian: Tensor, damping: Tensor, triples: Tensor, precision: Tensor, right: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Solve (hessian + diag(damping) + smoothing) x = right for all frames together.
 
-    Always ``steps`` iterations, for the host to go on without knowing how far they got; those after convergence do
-    nothing.
+    Args:
+        hessian: (T, P, P) blocks.
+        damping: (T, P) added to their diagonals.
+        triples: (T - 2,) 1 where a second difference counts; empty for no smoothing.
+        precision: (P,) weight of second differences.
+        right: (T, P) float64.
+
+    Returns:
+        x (T, P), and whether the matrix was positive definite (a bool on the device); if not, x is 0.
     """
-    num = len(right)
-    smooth = torch.zeros_like(right)
-    if len(triples):
-        counts = right.new_zeros(num)
-        counts[:-2] += triples
-        counts[1:-1] += 4 * triples
-        counts[2:] += triples
-        smooth = counts[:, None] * precision
-    blocks = hessian.clone()
-    torch.diagonal(blocks, dim1=1, dim2=2).add_((extra + smooth).to(blocks.dtype))
-    factors, failed = torch.linalg.cholesky_ex(blocks)
-    # Where rounding makes a block indefinite, its diagonal has to do: shorter steps, still downhill.
-    diagonal = torch.diagonal(blocks, dim1=1, dim2=2).clamp_min(1e-12).sqrt()
-    factors = torch.where((failed > 0)[:, None, None], torch.diag_embed(diagonal), factors)
-
-    def precondition(vector: Tensor) -> Tensor:
-        return torch.cholesky_solve(vector.to(factors.dtype)[..., None], factors)[..., 0].to(vector.dtype)
-
-    solved = precondition(right)
+    num, p = right.shape
+    blocks = hessian.to(_WIDE)
+    torch.diagonal(blocks, dim1=1, dim2=2).add_(damping)
     if not len(triples):
-        return solved
-    wide = hessian.to(right.dtype)
-    x, residual, direction = torch.zeros_like(right), right.clone(), solved.clone()
-    energy = (residual * solved).sum()
-    enough = 1e-6 * energy
-    for _ in range(steps):
-        going = (energy > enough) & (enough > 0)
-        product = (wide @ direction[..., None])[..., 0] + extra * direction
-        product = product + _unbend(precision * _bend(direction, triples), num)
-        length = torch.where(going, energy / (direction * product).sum(), 0.0)
-        x = x + length * direction
-        residual = residual - length * product
-        solved = precondition(residual)
-        fresh = (residual * solved).sum()
-        direction = solved + torch.where(going, fresh / energy, 0.0) * direction
-        energy = torch.where(going, fresh, energy)
-    return x
+        factors, failed = torch.linalg.cholesky_ex(blocks)
+        solved = torch.cholesky_solve(right[..., None], factors)[..., 0]
+    else:
+        second = right.new_zeros(num)  # coupling of frame t and t - 2, then of t and t - 1
+        second[2:] = triples
+        first = right.new_zeros(num)
+        first[1:-1] -= 2 * triples
+        first[2:] -= 2 * triples
+        own = right.new_zeros(num)
+        own[:-2] += triples
+        own[1:-1] += 4 * triples
+        own[2:] += triples
+        torch.diagonal(blocks, dim1=1, dim2=2).add_(own[:, None] * precision)
+        # Two frames a block make the band block tridiagonal. An odd last frame gets a companion that is alone.
+        pairs = (num + 1) // 2
+        if num % 2:
+            blocks = torch.cat([blocks, torch.eye(p, dtype=_WIDE, device=right.device)[None]])
+            right = torch.cat([right, right.new_zeros(1, p)])
+            first, second = (torch.cat([values, values.new_zeros(1)]) for values in (first, second))
+        first, second = (values[:, None] * precision for values in (first, second))
+        diagonal = right.new_zeros(pairs, 2 * p, 2 * p)
+        diagonal[:, :p, :p], diagonal[:, p:, p:] = blocks[0::2], blocks[1::2]
+        torch.diagonal(diagonal[:, p:, :p], dim1=1, dim2=2).copy_(first[1::2])
+        torch.diagonal(diagonal[:, :p, p:], dim1=1, dim2=2).copy_(first[1::2])
+        lower = right.new_zeros(pairs, 2 * p, 2 * p)
+        torch.diagonal(lower[:, :p, :p], dim1=1, dim2=2).copy_(second[0::2])
+        torch.diagonal(lower[:, p:, p:], dim1=1, dim2=2).copy_(second[1::2])
+        torch.diagonal(lower[:, :p, p:], dim1=1, dim2=2).copy_(first[0::2])
+        solved, failed = _cyclic_reduction(diagonal, lower, right.reshape(pairs, 2 * p))
+        solved = solved.reshape(-1, p)[:num]
+    good = (failed == 0).all() & torch.isfinite(solved).all()
+    return torch.where(good, solved, 0.0), good
+
+
+def _cyclic_reduction(diagonal: Tensor, lower: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Solve a symmetric positive definite block tridiagonal system.
+
+    Args:
+        diagonal: (N, M, M).
+        lower: (N, M, M): the block left of the diagonal; the first is not looked at.
+        right: (N, M).
+
+    Returns:
+        The solution (N, M), and the failures of all factorisations (integers, 0 for none).
+    """
+    count, size, _ = diagonal.shape
+    if count == 1:
+        factors, failed = torch.linalg.cholesky_ex(diagonal)
+        return torch.cholesky_solve(right[..., None], factors)[..., 0], failed
+    # Block j = 2 k + 1 stands between the even blocks k and k + 1; behind the last one there may be none.
+    to_left = lower[1::2]
+    from_right = lower[2::2]
+    odd, between = len(to_left), len(from_right)
+    to_right = right.new_zeros(odd, size, size)
+    to_right[:between] = from_right.mT
+    factors, failed = torch.linalg.cholesky_ex(diagonal[1::2])
+    known = torch.cat([to_left, to_right, right[1::2, :, None]], dim=2)
+    by_left, by_right, own = torch.cholesky_solve(known, factors).split([size, size, 1], dim=2)
+    rest, values = diagonal[0::2].clone(), right[0::2].clone()
+    rest[:odd] -= to_left.mT @ by_left
+    values[:odd] -= (to_left.mT @ own)[..., 0]
+    rest[1 : between + 1] -= from_right @ by_right[:between]
+    values[1 : between + 1] -= (from_right @ own[:between])[..., 0]
+    coupled = torch.zeros_like(rest)
+    coupled[1 : between + 1] = -(from_right @ by_left[:between])
+    even, others = _cyclic_reduction(rest, coupled, values)
+    solution = torch.empty_like(right)
+    solution[0::2] = even
+    solution[1::2] = (own - by_left @ even[:odd, :, None])[..., 0]
+    solution[1 : 2 * between : 2] -= (by_right[:between] @ even[1 : between + 1, :, None])[..., 0]
+    return solution, torch.cat([failed, others])
 
 
 def _step_scale(step: Tensor, codes: Tensor) -> Tensor:
