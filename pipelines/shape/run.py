@@ -51,7 +51,7 @@ def _encoder(path: Path) -> SpeakerEncoder:
 def run(context: StageContext, config: ShapeConfig) -> Mapping[str, Any]:
     """Measure every person of a clip.
 
-    Writes ``shape.json`` {head_model, focals, shape_sd, persons: {P: {yaw_deg, voice_s}}}, ``P.npz`` (see
+    Writes ``shape.json`` {head_model, focals, shape_sd, pictures, persons: {P: {yaw_deg, voice_s}}}, ``P.npz`` (see
     docs/subjects.md) and ``P.png``, the aligned face that was described.
 
     Returns:
@@ -68,7 +68,7 @@ def run(context: StageContext, config: ShapeConfig) -> Mapping[str, Any]:
     head_id, model = _head(config.head)
     people = [str(entry["person"]) for entry in faces["persons"]]
     record: dict[str, Any] = {"head_model": head_id, "focals": list(config.focals), "persons": {}}
-    record["shape_sd"] = config.shape_sd
+    record |= {"shape_sd": config.shape_sd, "pictures": config.shape_evidence}
     size = int(faces["width"]), int(faces["height"])
     for number, entry in enumerate(faces["persons"]):
         person = people[number]

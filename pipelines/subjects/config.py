@@ -26,8 +26,6 @@ class SubjectsConfig:
     """Focal length where a source's clips do not tell; as in `flame`."""
     cameras: Literal["estimate", "fixed"] = "estimate"
     """estimate: one focal length per source, from all its clips; fixed: ``flame.focal`` for all."""
-    rounds: int = 3
-    """How often shapes and focal lengths are found in turn, each from the other."""
 
     def __post_init__(self) -> None:
         """Refuse thresholds that cannot be.
@@ -40,5 +38,5 @@ class SubjectsConfig:
                 f"subjects.review_from ({self.review_from:g}) and subjects.threshold ({self.threshold:g}) must lie "
                 "between 0 and 1, the first not above the second."
             )
-        if self.focal <= 0 or self.rounds < 1 or self.max_review < 0:
-            raise ConfigError("subjects.focal and subjects.rounds must be positive, subjects.max_review not negative.")
+        if self.focal <= 0 or self.max_review < 0:
+            raise ConfigError("subjects.focal must be positive, subjects.max_review not negative.")

@@ -48,8 +48,6 @@ class Person:
 class Evidence:
     """What a clip says about the shape of one person at every candidate focal length."""
 
-    offset: np.ndarray
-    """(F,) cost at shape 0, without the prior of the shape."""
     information: np.ndarray
     """(F, S (S + 1) / 2) float32, packed."""
     vector: np.ndarray
@@ -64,31 +62,11 @@ class Evidence:
         packed = (1 - share) * self.information[low] + share * self.information[low + 1]
         return unpack(packed), (1 - share) * self.vector[low] + share * self.vector[low + 1]
 
-    def costs(self, shape: np.ndarray) -> np.ndarray:
-        """(F,) cost of a shape at every candidate, without the prior: the quadratic around each one's best."""
-        return np.array(
-            [
-                offset - vector @ shape + 0.5 * shape @ unpack(packed) @ shape
-                for offset, vector, packed in zip(self.offset, self.vector, self.information, strict=True)
-            ]
-        )
 
-
-def read_evidence(path: Path, shape_sd: float) -> Evidence:
-    """Read the evidence of one person.
-
-    Args:
-        path: ``P.npz`` of the stage `shape`.
-        shape_sd: prior standard deviation of the shape codes under which the costs were taken.
-    """
+def read_evidence(path: Path) -> Evidence:
+    """Evidence of one person, from ``P.npz`` of the stage `shape`."""
     with _open(path) as stored:
-        cost, information, vector = stored["cost"], stored["information"], stored["vector"]
-    offset = np.empty(len(cost))
-    for index, (packed, right) in enumerate(zip(information, vector, strict=True)):
-        # cost = offset - v s + s I s / 2 + s s / (2 sd^2) at its minimum s = (I + 1 / sd^2)^-1 v.
-        best = np.linalg.solve(unpack(packed) + np.eye(len(right)) / shape_sd**2, right)
-        offset[index] = cost[index] + 0.5 * right @ best
-    return Evidence(offset, information, vector)
+        return Evidence(stored["information"], stored["vector"])
 
 
 @dataclass(frozen=True)
@@ -101,6 +79,8 @@ class Crowd:
     """Candidates of the stage `shape`."""
     shape_sd: float
     """Prior of its shapes."""
+    pictures: float
+    """How many independent pictures the evidence of a clip counts for."""
     head_model: str
     """Head the evidence belongs to."""
 
@@ -111,7 +91,7 @@ def read_crowd(members: Sequence[Member]) -> Crowd:
     Raises:
         StageError: an artefact cannot be read, or two clips were measured in different ways.
     """
-    facts: set[tuple[str, tuple[float, ...], float]] = set()
+    facts: set[tuple[str, tuple[float, ...], float, float]] = set()
     people: list[Person] = []
     for member in members:
         folder = member.inputs["shape"]
@@ -119,14 +99,15 @@ def read_crowd(members: Sequence[Member]) -> Crowd:
             record = json.loads((folder / "shape.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise _unreadable(folder / "shape.json", error) from error
-        facts.add((record["head_model"], tuple(record["focals"]), float(record["shape_sd"])))
+        numbers = float(record["shape_sd"]), float(record["pictures"])
+        facts.add((record["head_model"], tuple(record["focals"]), *numbers))
         people += _people(member, record)
     if len(facts) != 1:
         raise StageError(
             "The clips' shapes were not measured in one way.", hint="Remove the folder .work/units/shape and go on."
         )
-    head, focals, shape_sd = facts.pop()
-    return Crowd(tuple(sorted(people, key=lambda person: person.key)), focals, shape_sd, head)
+    head, focals, shape_sd, pictures = facts.pop()
+    return Crowd(tuple(sorted(people, key=lambda person: person.key)), focals, shape_sd, pictures, head)
 
 
 def _people(member: Member, record: dict[str, Any]) -> Iterator[Person]:

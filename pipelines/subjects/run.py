@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from model.fitting.evidence import FocalChoice
 from pipelines.assemble.ids import unnamed_subject_id
 from pipelines.shape.pack import pack
 from pipelines.stage import PARTS_FILE, StageContext
 from pipelines.subjects.cluster import cluster
 from pipelines.subjects.config import SubjectsConfig
-from pipelines.subjects.fuse import Fused, fuse, single_focals
+from pipelines.subjects.fuse import fuse_groups, source_focals
 from pipelines.subjects.people import Crowd, Person, read_crowd, read_evidence
 from pipelines.subjects.review import REVIEW_FILE, Answers, as_text, open_pairs, read_answers
 from pipelines.subjects.score import Pairs, log_odds, probability, score_pairs
@@ -41,13 +42,12 @@ def run(context: StageContext, config: SubjectsConfig) -> Mapping[str, Any]:
     """
     answers = read_answers(Path(config.review)) if config.review else Answers()
     crowd = read_crowd(context.members)
-    fixed = config.cameras == "fixed"
-    focals = single_focals(crowd, config.focal, fixed=fixed)
+    focals = source_focals(crowd, config.focal, fixed=config.cameras == "fixed")
     context.progress(0.1)
     pairs = _pairs(context, crowd, {source: choice.focal for source, choice in focals.items()}, config)
     groups = _groups(crowd.people, pairs, answers, config)
     context.progress(0.7)
-    fused = fuse(crowd, groups, focals, config.focal, fixed=fixed, rounds=config.rounds)
+    shapes = fuse_groups(crowd, groups, focals)
     identity = identities(crowd.people, groups, pairs)
     subject_of = {key: entry["subject_id"] for key, entry in identity.items()}
     rows = open_pairs(
@@ -59,16 +59,17 @@ def run(context: StageContext, config: SubjectsConfig) -> Mapping[str, Any]:
         least=log_odds(config.review_from),
         count=config.max_review,
     )
-    (context.out / PARTS_FILE).write_text(_json(parts(crowd.people, groups, fused, identity)), encoding="utf-8")
+    handed_out = parts(crowd.people, groups, shapes, focals, identity)
+    (context.out / PARTS_FILE).write_text(_json(handed_out), encoding="utf-8")
     (context.out / REVIEW_FILE).write_text(as_text(rows), encoding="utf-8")
-    (context.out / CAMERAS_FILE).write_text(_json(cameras(crowd, fused)), encoding="utf-8")
+    (context.out / CAMERAS_FILE).write_text(_json(cameras(crowd, focals)), encoding="utf-8")
     context.progress(1.0)
     return {
         "people": len(crowd.people),
         "subjects": len(set(subject_of.values())),
         "matched": sum(entry["source"] == "matched" for entry in identity.values()),
         "open_pairs": len(rows),
-        "cameras": sum(choice.decided for choice in fused.focals.values()),
+        "cameras": sum(choice.decided for choice in focals.values()),
     }
 
 
@@ -80,7 +81,7 @@ def _pairs(context: StageContext, crowd: Crowd, focals: Mapping[str, float], con
         return Pairs(empty, empty, np.zeros(0), np.zeros((0, 5)))
     information, vector = [], []
     for person in people:
-        matrix, right = read_evidence(person.path, crowd.shape_sd).at(focals[person.source_id], crowd.focals)
+        matrix, right = read_evidence(person.path).at(focals[person.source_id], crowd.focals)
         information.append(pack(matrix))
         vector.append(right)
     return score_pairs(
@@ -89,6 +90,7 @@ def _pairs(context: StageContext, crowd: Crowd, focals: Mapping[str, float], con
         np.stack(vector),
         least=log_odds(config.review_from),
         shape_sd=crowd.shape_sd,
+        pictures=crowd.pictures,
         progress=lambda share: context.progress(0.1 + 0.6 * share),
     )
 
@@ -156,19 +158,23 @@ def identities(people: Sequence[Person], groups: Sequence[int], pairs: Pairs) ->
 
 
 def parts(
-    people: Sequence[Person], groups: Sequence[int], fused: Fused, identity: Mapping[str, Mapping[str, Any]]
+    people: Sequence[Person],
+    groups: Sequence[int],
+    shapes: Mapping[int, np.ndarray],
+    focals: Mapping[str, FocalChoice],
+    identity: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, dict[str, Any]]:
     """What every clip is handed."""
     out: dict[str, dict[str, Any]] = {}
     for person, group in zip(people, groups, strict=True):
-        focal = round(fused.focals[person.source_id].focal, _FOCAL_DECIMALS)
+        focal = round(focals[person.source_id].focal, _FOCAL_DECIMALS)
         part = out.setdefault(person.clip_id, {"fit": {"focal": focal, "shapes": {}}, "identity": {}})
-        part["fit"]["shapes"][person.letter] = [round(float(v), _DECIMALS) for v in fused.shapes[group]]
+        part["fit"]["shapes"][person.letter] = [round(float(v), _DECIMALS) for v in shapes[group]]
         part["identity"][person.letter] = dict(identity[person.key])
     return out
 
 
-def cameras(crowd: Crowd, fused: Fused) -> dict[str, Any]:
+def cameras(crowd: Crowd, focals: Mapping[str, FocalChoice]) -> dict[str, Any]:
     """Focal length of every source and how sure it is."""
     return {
         "unit": "longer side of the picture",
@@ -180,7 +186,7 @@ def cameras(crowd: Crowd, fused: Fused) -> dict[str, Any]:
                 "drop": round(choice.drop, 3),
                 "curve": [round(value, 3) for value in choice.curve],
             }
-            for source, choice in fused.focals.items()
+            for source, choice in focals.items()
         },
     }
 

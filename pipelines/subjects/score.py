@@ -21,8 +21,8 @@ from pipelines.subjects.people import Person
 CUES = ("shape", "texture", "skin", "hair", "voice")
 PRIOR = -2.0
 """Log odds that two people drawn at random are one, cues aside; cautious, not counted."""
-TEMPER = 0.25
-"""Share of a clip's evidence about the shape that is believed here: landmark errors repeat in all frames of a clip."""
+PICTURES = 3.0
+"""For so many independent pictures a clip's evidence about the shape counts here, whatever it counts for in the fit."""
 _GRADIENTS = 448
 """The first numbers of a texture are gradient histograms, the rest patterns; each part has length 1."""
 _BLOCK = 128
@@ -94,6 +94,7 @@ def score_pairs(
     *,
     least: float,
     shape_sd: float = 1.0,
+    pictures: float = PICTURES,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Pairs:
     """Score all pairs that could be one person.
@@ -107,11 +108,12 @@ def score_pairs(
         vector: (N, S).
         least: log odds below which a pair is left out.
         shape_sd: prior standard deviation of the shape codes.
+        pictures: how many independent pictures the evidence stands for.
         progress: called with the done share.
     """
     num = len(people)
-    full = TEMPER * _unpacked(information, vector.shape[1])
-    right = TEMPER * vector
+    full = np.float32(PICTURES / pictures) * _unpacked(information, vector.shape[1])
+    right = PICTURES / pictures * vector
     precision = np.eye(vector.shape[1]) / shape_sd**2
     codes = np.stack([np.linalg.solve(full[i] + precision, right[i]) for i in range(num)])
     alone = _evidence(full, right, precision)

@@ -11,6 +11,7 @@ from pipelines.shape.pack import pack
 from pipelines.stage import Member
 
 SIZE = 12
+PICTURES = 12.0
 FOCALS = (0.9, 1.2, 1.6, 2.1, 2.8)
 
 
@@ -55,7 +56,8 @@ def member(root: Path, clip: int, *people: int, focal: float = 1.6, names: dict[
     letters = "AB"[: len(people)]
     for letter, who in zip(letters, people, strict=True):
         write_person(folder, letter, who, rng, focal)
-    record = {"head_model": "open@1", "focals": FOCALS, "shape_sd": 1.0, "persons": {letter: {} for letter in letters}}
+    record = {"head_model": "open@1", "focals": FOCALS, "shape_sd": 1.0, "pictures": PICTURES}
+    record["persons"] = {letter: {} for letter in letters}
     (folder / "shape.json").write_text(json.dumps(record), encoding="utf-8")
     unit = {"clip_id": f"clip_{clip:02d}", "source_id": f"src_{clip:02d}", "start_s": 0.0, "end_s": 4.0}
     return Member(unit, {"shape": folder}, {"subjects": names} if names else {})

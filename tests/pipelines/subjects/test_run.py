@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pipelines.assemble.ids import named_subject_id, unnamed_subject_id
+from pipelines.shape.pack import unpack
 from pipelines.stage import Member, StageContext
 from pipelines.subjects.config import SubjectsConfig
 from pipelines.subjects.people import read_crowd, read_evidence
@@ -162,15 +163,13 @@ def test_bad_thresholds_and_broken_artefacts_are_named(tmp_path: Path) -> None:
         join(tmp_path, [broken])
 
 
-def test_costs_of_the_quadratic_are_least_at_each_best_shape(tmp_path: Path) -> None:
+def test_evidence_between_candidates_is_mixed(tmp_path: Path) -> None:
     crowd = read_crowd([member(tmp_path, 0, 0)])
-    path = crowd.people[0].path
-    evidence = read_evidence(path, 1.0)
-    with np.load(path) as stored:
-        cost = stored["cost"]
+    evidence = read_evidence(crowd.people[0].path)
     for index, focal in enumerate(FOCALS):
         information, vector = evidence.at(focal, FOCALS)
-        best = np.linalg.solve(information + np.eye(SIZE), vector)
-        # With the prior put back, the quadratic gives the cost that was measured.
-        assert evidence.costs(best)[index] + 0.5 * best @ best == pytest.approx(cost[index], rel=1e-5)
-        assert evidence.costs(best)[index] > evidence.costs(np.linalg.solve(information, vector))[index]
+        np.testing.assert_allclose(information, unpack(evidence.information[index]))
+        np.testing.assert_allclose(vector, evidence.vector[index])
+    middle, _ = evidence.at(float(np.sqrt(FOCALS[1] * FOCALS[2])), FOCALS)
+    np.testing.assert_allclose(middle, (evidence.at(FOCALS[1], FOCALS)[0] + evidence.at(FOCALS[2], FOCALS)[0]) / 2)
+    np.testing.assert_array_equal(evidence.at(99.0, FOCALS)[1], evidence.vector[-1])

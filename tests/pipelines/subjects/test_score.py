@@ -9,8 +9,11 @@ import pytest
 
 from pipelines.shape.pack import pack
 from pipelines.subjects.people import read_crowd, read_evidence
-from pipelines.subjects.score import CUES, LINES, PRIOR, TEMPER, log_odds, probability, score_pairs
+from pipelines.subjects.score import CUES, LINES, PICTURES, PRIOR, log_odds, probability, score_pairs
 from tests.pipelines.subjects.conftest import FOCALS, SIZE, member
+from tests.pipelines.subjects.conftest import PICTURES as MEASURED
+
+TEMPER = PICTURES / MEASURED
 
 
 def log_evidence(information: np.ndarray, vector: np.ndarray) -> float:
@@ -21,12 +24,13 @@ def log_evidence(information: np.ndarray, vector: np.ndarray) -> float:
 
 def test_scores_agree_with_the_formula_pair_by_pair(tmp_path: Path) -> None:
     crowd = read_crowd([member(tmp_path, 0, 0, 1), member(tmp_path, 1, 0, 2), member(tmp_path, 2, 1)])
-    evidence = [read_evidence(person.path, 1.0).at(1.6, FOCALS) for person in crowd.people]
+    evidence = [read_evidence(person.path).at(1.6, FOCALS) for person in crowd.people]
     pairs = score_pairs(
         crowd.people,
         np.stack([pack(information) for information, _ in evidence]),
         np.stack([vector for _, vector in evidence]),
         least=-100.0,
+        pictures=MEASURED,
     )
     found = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
     assert found == {(0, 2), (0, 3), (0, 4), (1, 2), (1, 3), (1, 4), (2, 4), (3, 4)}  # not the pairs of a clip
