@@ -119,7 +119,7 @@ def main() -> None:
     members, truths = members_of(arguments.dataset), truths_of(arguments.dataset, arguments.truth)
     print(describe_machine())
     print(f"{len(members)} clips, {len(truths)} with a truth")
-    print(f"{'shape of':<12} {'cameras':<10} {'found':>6} {'missed':>7} {'wrong':>6} {'open':>5} {'mm':>6} {'focal':>7}")
+    print(f"{'shape of':<12} {'cameras':<10} {'found':>6} {'missed':>7} {'wrong':>6} {'open':>5} {'mm':>6} focal")
     base = SubjectsConfig()
     for name, matched in (("each clip", False), ("the subject", True)):
         for cameras in ("fixed", "estimate"):
