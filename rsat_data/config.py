@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from rsat_data.errors import ConfigError
 
@@ -35,6 +35,14 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
             raise ConfigError(
                 f"There is no option {where}.{name}.", hint=f"Options of {where}: {', '.join(known) or 'none'}."
             )
+    hints = get_type_hints(cls)
+    values = {
+        # Checked here, because a misspelt name inside would be passed over below.
+        name: from_mapping(hints[name], value, where=f"{where}.{name}")
+        if is_dataclass(hints[name]) and isinstance(value, Mapping)
+        else value
+        for name, value in values.items()
+    }
     try:
         # Through JSON-like data, so that lists become tuples and numbers are checked, never guessed from text.
         return TypeAdapter(cls).validate_python(dict(values))
@@ -68,7 +76,10 @@ def read_yaml(path: Path, *, what: str) -> dict[str, Any]:
 
 
 def parse_sets(settings: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Turn ``section.key=value`` texts into nested mappings; values are YAML scalars or lists."""
+    """Turn ``section.key=value`` texts into nested mappings; values are YAML scalars or lists.
+
+    A key with dots, such as ``flame.photometric.samples``, reaches into an option that is itself a group of options.
+    """
     import yaml
 
     result: dict[str, dict[str, Any]] = {}
@@ -79,22 +90,38 @@ def parse_sets(settings: Iterable[str]) -> dict[str, dict[str, Any]]:
             raise ConfigError(
                 f"--set {setting!r} is not of the form section.key=value.", hint="Example: --set flame.iterations=8"
             )
+        *groups, last = key.split(".")
         try:
-            result.setdefault(section, {})[key] = yaml.safe_load(text)
+            value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {setting!r}: the value is not valid YAML: {error}.") from error
+        place = result.setdefault(section, {})
+        for group in groups:
+            inner = place.setdefault(group, {})
+            if not isinstance(inner, dict):
+                raise ConfigError(f"--set {setting!r}: {section}.{group} was given a value of its own before.")
+            place = inner
+        place[last] = value
     return result
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Merge section mappings; later layers win, key by key."""
+    """Merge section mappings; later layers win, key by key, in groups of options within a section too."""
     result: dict[str, dict[str, Any]] = {}
     for layer in layers:
         for section, values in layer.items():
             if not isinstance(values, Mapping):
                 raise ConfigError(f"The configuration section {section!r} must hold a mapping.")
-            result.setdefault(str(section), {}).update(values)
+            _update(result.setdefault(str(section), {}), values)
     return result
+
+
+def _update(target: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and isinstance(target.get(key), dict):
+            _update(target[key], value)
+        else:
+            target[key] = dict(value) if isinstance(value, Mapping) else value
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from rsat_data.workspace import DONE, Workspace
 #: Processor seconds per second of video, where this workspace has no measurement of its own: what
 #: ``python -m benchmarks.build`` printed for three real clips with one or two people; see docs/benchmarks.md.
 DEFAULT_COST = {"ingest": 0.467, "faces": 3.232, "speech": 1.410, "flame": 0.296, "assemble": 0.022}
+#: The same for the stage `flame` with the profile `full`; see docs/photometric.md.
+FULL_COST = 4.0
 
 #: Bytes on disk per second of video with two persons, workspace and dataset together: 15.3 MB for 20 s, measured.
 BYTES_PER_SECOND = 765_000
@@ -57,12 +59,17 @@ class Estimate:
         return json.dumps(asdict(self), indent=1)
 
 
-def measured_cost(root: Path) -> dict[str, float]:
-    """Stage -> computing seconds per second of video, from finished units; empty if there are none."""
+def measured_cost(root: Path, profile: str = "fast") -> dict[str, float]:
+    """Stage -> computing seconds per second of video, from finished units; empty if there are none.
+
+    Units of the stage `flame` count where they were made with this profile.
+    """
     spent: dict[str, list[float]] = {}
     for path in (root / "units").rglob(DONE):
         try:
             done = json.loads(path.read_text(encoding="utf-8"))
+            if done["summary"].get("profile", profile) != profile:
+                continue
             clips = done["summary"].get("clips")
             unit = done["unit"]
             length = (
@@ -76,8 +83,8 @@ def measured_cost(root: Path) -> dict[str, float]:
     return {stage: seconds / length for stage, (seconds, length) in spent.items() if length > 0}
 
 
-def estimate(sources: Sequence[SourceFile], workspace: Workspace, workers: int) -> Estimate:
-    """Estimate a build of ``sources`` by reading only the headers of the files."""
+def estimate(sources: Sequence[SourceFile], workspace: Workspace, workers: int, profile: str = "fast") -> Estimate:
+    """Estimate a build of ``sources`` by reading only the headers of the files; ``profile`` of the stage `flame`."""
     from pipelines.ingest.media import probe
 
     problems, lengths = [], []
@@ -89,8 +96,8 @@ def estimate(sources: Sequence[SourceFile], workspace: Workspace, workers: int) 
             lengths.append(probe(source.path, first_frame=False).duration_s or 0.0)
         except RsatError as error:
             problems.append(error.message)
-    measured = measured_cost(workspace.root)
-    cost: Mapping[str, float] = DEFAULT_COST | measured
+    measured = measured_cost(workspace.root, profile)
+    cost: Mapping[str, float] = DEFAULT_COST | ({"flame": FULL_COST} if profile == "full" else {}) | measured
     video_s = sum(lengths)
     compute_s = video_s * sum(cost.values())
     finished = sum(1 for _ in (workspace.root / "units").rglob(DONE))

@@ -22,6 +22,8 @@ _RIDGE = 0.02
 """Prior pull of the directional light towards none, as a share of the observations."""
 _MAD = 1.4826
 """Standard deviation of a normal distribution over its median absolute value."""
+_LEAST_NOISE = 0.004
+"""About one step of a picture's 256: less cannot be told."""
 _FLOOR = 0.05
 """Least light on a surface that counts, in units of the average."""
 
@@ -62,7 +64,7 @@ def _robust(square: np.ndarray, noise: float) -> np.ndarray:
 
 def fit_gain(colour: np.ndarray, expected: np.ndarray, weight: np.ndarray, noise: float = 0.08) -> np.ndarray:
     """Exposure (T, 3) that brings expected colours (T, K, 3) nearest to those seen; 1 where nothing is seen."""
-    gain = np.ones((len(colour), 3))
+    gain: np.ndarray = np.ones((len(colour), 3))
     for _ in range(3):
         left = np.square(colour - gain[:, None] * expected).sum(axis=2)
         w = (weight * _robust(left, noise))[..., None]
@@ -122,7 +124,7 @@ def fit_albedo(
 
 
 def fit_appearance(
-    colour: np.ndarray, normal: np.ndarray, weight: np.ndarray, skin: np.ndarray, noise: float, threads: int = 1
+    colour: np.ndarray, normal: np.ndarray, weight: np.ndarray, skin: np.ndarray, threads: int = 1
 ) -> Appearance:
     """Texture, light and exposure of K points in T frames.
 
@@ -131,7 +133,6 @@ def fit_appearance(
         normal: (T, K, 3) unit, camera frame.
         weight: (T, K) 0 where hidden.
         skin: (K,) bool: points from which the light may first be taken, their colour being much alike.
-        noise: least standard deviation of a channel.
         threads: jobs at a time; changes nothing in the result.
 
     Raises:
@@ -151,7 +152,7 @@ def fit_appearance(
         gain = fit_gain(colour, shine(normal, light) * albedo, weight)
         gain = gain / np.maximum(np.median(gain, axis=0), 1e-3)
         left = np.abs(colour - shine(normal, light) * albedo * gain[:, None]).mean(axis=2)[weight > 0]
-        scale = float(max(noise, _MAD * np.median(left)))
+        scale = float(max(_LEAST_NOISE, _MAD * np.median(left)))
         if step < _ROUNDS - 1:
             light = fit_light(colour[:, ::3], normal[:, ::3], gain[:, None] * albedo[::3], weight[:, ::3], scale)
     mean = float(np.average(shine(normal, light).mean(axis=2), weights=weight))

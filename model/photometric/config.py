@@ -26,11 +26,12 @@ class PhotometricConfig:
     coarse_rounds: int = 1
     """How many of these rounds work on pictures of half the size first."""
 
-    noise: float = 0.008
-    """Least standard deviation of a colour channel in [0, 1]; the one measured on the clip is used where larger."""
-    cauchy: float = 2.0
+    noise: float = 0.015
+    """Standard deviation of a colour channel in [0, 1] by what the model of colours cannot explain: shadows, highlights,
+    wrinkles. Added, squared, to the deviation measured on the clip."""
+    cauchy: float = 6.0
     """Scale of the Cauchy loss in units of that deviation: hands, hair and highlights beyond it lose weight."""
-    redundancy: float = 12.0
+    redundancy: float = 8.0
     """How many neighbouring samples share one error: shading and wrinkles that the model lacks span many pixels."""
     matte_weight: float = 0.02
     """Weight of the silhouette: visible skin must lie inside the person's matte. 0 ignores the matte."""
@@ -39,7 +40,7 @@ class PhotometricConfig:
 
     iterations: int = 6
     """Levenberg-Marquardt iterations of the codes in one round."""
-    smooth: float = 1.0
+    smooth: float = 0.25
     """Factor on all standard deviations of second differences over time; below 1 smooths more than `fast`."""
     window: int = 128
     """Frames held in memory at once; long clips are cut into overlapping windows."""

@@ -141,9 +141,10 @@ class _Solver:
         gain = fit_gain(colour, lit, weight)
         target = (gain[:, None] * lit).astype(np.float32)
         # The same weight for a face near and far, and for many samples and few.
+        noise = float(np.hypot(appearance.noise, config.noise))
         share = np.float32(1.0 / config.redundancy * 4000.0 / config.samples)
         term = PhotometricTerm(
-            _own_points(self.surface, self.shape), images, camera, target, weight * share, appearance.noise,
+            _own_points(self.surface, self.shape), images, camera, target, weight * share, noise,
             config.cauchy, config.matte_weight, self.threads,
         )  # fmt: skip
         factor = config.smooth if smooth else _UNSMOOTHED
@@ -224,9 +225,7 @@ def refine(
         view_camera = camera.scaled(shown.shape[2], shown.shape[1])
         vertices = surface.pose(result.shape, at, result.root_joint)
         try:
-            return view.describe(
-                surface, vertices, shown, view_camera, config.facing, config.noise, texels=texels, threads=threads
-            )
+            return view.describe(surface, vertices, shown, view_camera, config.facing, texels=texels, threads=threads)
         except ValueError as error:
             raise SkippedClip(
                 "the face is seen in none of the frames that texture and light are made from",

@@ -185,6 +185,4 @@ def make_surface(head: HeadModel, samples: int, texel_m: float) -> Surface:
     layout = None
     if head.uv is not None and head.uv_faces is not None:
         layout = head.uv.numpy(), head.uv_faces.numpy()[kept]
-    return Surface(
-        part, faces, ~eyes[ids][faces].all(1), resolution, offset, texel_face, bary, chosen, points, layout
-    )
+    return Surface(part, faces, ~eyes[ids][faces].all(1), resolution, offset, texel_face, bary, chosen, points, layout)

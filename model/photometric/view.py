@@ -87,7 +87,7 @@ def look(
 
 
 def describe(
-    surface: Surface, vertices: np.ndarray, images: np.ndarray, camera: Camera, facing: float, noise: float,
+    surface: Surface, vertices: np.ndarray, images: np.ndarray, camera: Camera, facing: float,
     *, texels: bool = True, threads: int = 1,
 ) -> tuple[Appearance, Skin | None]:  # fmt: skip
     """Texture, light and exposure from some frames of a clip.
@@ -101,7 +101,7 @@ def describe(
     posed = pose(surface, vertices, camera, threads)
     colour, normal, weight = look(surface, posed, images, camera, facing, threads=threads)
     skin = surface.skin[surface.texel_face[surface.samples]]
-    found = fit_appearance(colour, normal, weight, skin, noise, threads)
+    found = fit_appearance(colour, normal, weight, skin, threads)
     if not texels:
         return found, None
     colour, normal, weight = look(surface, posed, images, camera, facing, texels=True, threads=threads)
@@ -133,7 +133,9 @@ def render(
     return out, covered
 
 
-def residuals(surface: Surface, posed: Posed, images: np.ndarray, rendered: np.ndarray, covered: np.ndarray) -> np.ndarray:
+def residuals(
+    surface: Surface, posed: Posed, images: np.ndarray, rendered: np.ndarray, covered: np.ndarray
+) -> np.ndarray:
     """Mean absolute difference of colours (T,) in [0, 1] over visible skin; 0 where none is visible."""
     out = np.zeros(len(images))
     for t in range(len(images)):

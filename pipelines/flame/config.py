@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from model.fitting.config import FitConfig
+from model.photometric.config import PhotometricConfig
+from pipelines.flame.validity_config import FlameValidity
 
 
 @dataclass(frozen=True)
@@ -15,3 +18,9 @@ class FlameConfig(FitConfig):
     """"open", the name of an imported head (flame2020, flame2023, ict), or the path of a head file."""
     focal: float = 1.6
     """Focal length of the source's camera, in units of the longer side of its picture: 35 degrees across."""
+    profile: Literal["fast", "full"] = "fast"
+    """"fast" fits landmarks; "full" refines their codes by the pixels of the face, at a tenth of the speed or less."""
+    photometric: PhotometricConfig = field(default_factory=PhotometricConfig)
+    """Settings of that refinement; `flame.photometric.samples` and so on. Unused with the profile "fast"."""
+    validity: FlameValidity = field(default_factory=FlameValidity)
+    """Limits beyond which a frame is not valid: `flame.validity.max_turn_deg` and so on."""

@@ -74,7 +74,8 @@ def run(context: StageContext, config: FlameConfig) -> Mapping[str, Any]:
     record: dict[str, Any] = {"head_model": head.id, "profile": config.profile, "persons": {}}
     people = faces["persons"]
     # Without the stage `subjects` (a clip on its own), the shape is this clip's and the focal length the default.
-    given = context.parts["subjects"]["fit"] if "subjects" in context.parts else {"focal": config.focal, "shapes": {}}
+    alone: Mapping[str, Any] = {"focal": config.focal, "shapes": {}}
+    given = context.parts["subjects"]["fit"] if "subjects" in context.parts else alone
     for number, entry in enumerate(people):
         person = str(entry["person"])
         camera = crop_camera(int(faces["width"]), int(faces["height"]), entry["crop"], given["focal"])
@@ -105,7 +106,7 @@ def run(context: StageContext, config: FlameConfig) -> Mapping[str, Any]:
             "valid_fraction": round(float(judgement.valid.mean()), 6),
             "reasons": judgement.shares(),
             "glasses": round(float(np.mean(judgement.measures["glasses"])), 6),
-            "photometric": None if refined is None else round(float(np.nanmedian(refined.residual[judgement.valid])), 6),
+            "photometric": None if refined is None else _median(refined.residual[judgement.valid]),
         }
         context.progress((number + 1) / len(people))
     (context.out / "flame.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -217,6 +218,12 @@ def _appearance(refined: PhotometricFit | None, config: FlameConfig) -> dict[str
         "light": refined.light,
         "gain": refined.gain.astype(np.float16),
     }
+
+
+def _median(residual: np.ndarray) -> float | None:
+    """Median of what was measured, six digits; None where nothing was."""
+    known = residual[np.isfinite(residual)]
+    return round(float(np.median(known)), 6) if len(known) else None
 
 
 def _judge(

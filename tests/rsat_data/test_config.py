@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,41 @@ class Section:
     mode: Literal["fast", "full"] = "fast"
     sizes: tuple[int, ...] = (1, 2)
     name: str | None = None
+
+
+@dataclass(frozen=True)
+class Outer:
+    """Options with a group of options among them."""
+
+    size: int = 1
+    inner: Section = field(default_factory=Section)
+
+
+def test_groups_of_options_are_reached_by_dots(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("a: {size: 2, inner: {rate: 2, mode: full}}\n", encoding="utf-8")
+    configs = resolve({"a": Outer}, file, ["a.inner.rate=3.5", "a.inner.steps=7"])
+    assert configs["a"] == Outer(2, Section(rate=3.5, steps=7, mode="full"))
+    assert from_mapping(Outer, as_mapping(configs["a"]), where="a") == configs["a"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("a.inner.rat=1", "no option a.inner.rat"),
+        ("a.inner.rate=quick", "a.inner.rate"),
+        ("a.inner=3", "a.inner"),
+        ("a.size.x=3", "a.size"),
+    ],
+)
+def test_mistakes_in_groups_name_the_option(setting: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        resolve({"a": Outer}, None, [setting])
+
+
+def test_group_and_value_of_one_name_are_refused() -> None:
+    with pytest.raises(ConfigError, match="a.inner"):
+        resolve({"a": Outer}, None, ["a.inner=3", "a.inner.rate=1"])
 
 
 def test_layers_defaults_file_settings(tmp_path: Path) -> None:
