@@ -136,8 +136,8 @@ TABLE = Table(
         Column(
             "confidence",
             pa.list_(_F32),
-            "Trust in the codes of this frame, in [0, 1]: how likely its landmarks lie within 5 % of the distance "
-            "between the eyes of where they belong.",
+            "Trust in the codes of this frame, in [0, 1]: how likely the face's vertices lie in the picture, on "
+            "average, within 4 % of the distance between the eyes of where they belong.",
             shape="(T,)",
             since="1.1",
         ),

@@ -52,6 +52,8 @@ _UNLIKE = 3.2
 _NEIGHBOURS = 10
 _FACING = 0.25
 """Cosine between a point's normal and the way to the camera below which it is not judged."""
+_NEW_LOOKS = 0.15
+"""Change of log luma from one frame to the next (standard deviation over the face) that may be a new face."""
 _DARK_GLASSES = 0.55
 """Luma about the eyes, relative to the cheeks, below which eyes are behind glasses."""
 
@@ -226,6 +228,14 @@ def eyes_behind_glasses(colours: np.ndarray) -> np.ndarray:
     luma = colours[..., 0].astype(np.float64)
     ring = np.median(luma[:, list(_EYE_RINGS)], axis=1)
     return ring + _BLACK < _DARK_GLASSES * (np.median(luma[:, list(_CHEEKS)], axis=1) + _BLACK)
+
+
+def new_looks(colours: np.ndarray) -> np.ndarray:
+    """Frames (T,) bool whose pattern of light and dark on the skin is another than in the frame before."""
+    log = np.log(colours[:, SKIN, 0].astype(np.float32) + _BLACK)
+    out = np.zeros(len(log), bool)
+    out[1:] = (log[1:] - log[:-1]).std(axis=1) > _NEW_LOOKS
+    return out
 
 
 @dataclass(frozen=True)

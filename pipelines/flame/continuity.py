@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.ndimage import median_filter
 
-_LEAST_IDENTITY = 3
-"""Frames a stretch needs for its identity to be judged."""
+_LEAST_IDENTITY = 8
+"""Frames a stretch needs for its identity to be judged: a hand may pass in fewer."""
 _JUMP_OVER_USUAL = 10.0
 """A jump exceeds the clip's usual unexplained step by this factor as well."""
 _DRIFT_FRAMES = 25

@@ -21,6 +21,7 @@ from pipelines.flame.appearance import (
     looks_apart,
     looks_of,
     mouth_gone,
+    new_looks,
     surface,
 )
 from pipelines.flame.continuity import find_drift, find_jumps, find_swaps, runs
@@ -34,6 +35,7 @@ _STEADY_TURN_DEG = 45.0
 """Frames turned further do not count for what a face usually looks like."""
 
 
+_BRIDGE = 2
 _WIDE_OPEN = 0.4
 _MOUTH_SHARE = 0.2
 """What a hidden mouth counts, as a share of the face: little of its area, but most of what it says."""
@@ -125,8 +127,8 @@ CONFIDENCE = {
     "score": 4.0,
     "glasses": 0.5,
 }
-"""Weights of a logistic model of the chance that the face's vertices lie, in the picture, within 5 % of the distance
-between the eyes (3 mm) of where they are."""
+"""Weights of a logistic model of the chance that the face's vertices lie in the picture, on average, within 4 % of the
+distance between the eyes (2.5 mm) of where they belong. From ``python -m benchmarks.validity --calibrate``."""
 
 
 def confidence_of(features: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -186,7 +188,7 @@ def judge(seen: Seen, fitted: Fitted, colours: np.ndarray | None, config: FlameV
     outside = _outside(landmarks, seen.picture)
     distance = eye_distance(landmarks[..., :2])
     distance = np.maximum(distance, 0.5 * float(np.median(distance[found])))
-    error = np.where(found & finite, np.nan_to_num(fitted.reprojection_px) / distance, 0.0)
+    error = np.where(found & finite, fitted.reprojection_px, 0.0) / distance
     easy = found & (turn < min(_STEADY_TURN_DEG, config.max_turn_deg)) & (outside < 0.5 * config.max_outside)
     if not easy.any():
         easy = found
@@ -196,11 +198,14 @@ def judge(seen: Seen, fitted: Fitted, colours: np.ndarray | None, config: FlameV
     # Over time: who is it, and does it move like a face
     skin = surface(landmarks, matrices, easy)
     jumped, cuts = find_jumps(landmarks[:, RIGID, :2], found, distance, config.max_jump, config.jump_frames)
+    if colours is not None:
+        cuts = np.union1d(cuts, np.flatnonzero(found & new_looks(colours)))
     swapped = find_swaps(cuts, found & easy & ~jumped, _apart(skin, colours, config))
     own = easy & ~swapped
     if not own.any():
         own = easy
-    hidden, glasses = np.zeros(count), np.zeros(count, bool)
+    hidden: np.ndarray = np.zeros(count)
+    glasses: np.ndarray = np.zeros(count, bool)
     if colours is not None:
         skin = surface(landmarks, matrices, own) if swapped.any() else skin
         hidden = np.where(found, hidden_share(colours, skin, own), 0.0)
@@ -215,7 +220,7 @@ def judge(seen: Seen, fitted: Fitted, colours: np.ndarray | None, config: FlameV
         (Reason.SWAP, found & swapped),
         (Reason.JUMP, found & jumped),
         (Reason.MISFIT, found & ~codes_fit),
-        (Reason.OCCLUDED, found & (hidden > config.max_hidden)),
+        (Reason.OCCLUDED, found & _bridged(hidden > config.max_hidden, _BRIDGE)),
         (Reason.BLURRED, found & (sharpness < config.min_sharpness)),
     )
     reason[~found] = Reason.LOST
@@ -243,6 +248,15 @@ def judge(seen: Seen, fitted: Fitted, colours: np.ndarray | None, config: FlameV
     return Judgement(reason == 0, reason, confidence, measures)
 
 
+def _bridged(flags: np.ndarray, frames: int) -> np.ndarray:
+    """(T,) bool with gaps of at most ``frames`` between True filled: a hand does not go away for a frame."""
+    out = flags.copy()
+    for first, end in runs(~flags):
+        if first > 0 and end < len(flags) and end - first <= frames:
+            out[first:end] = True
+    return out
+
+
 def _check(seen: Seen, fitted: Fitted, colours: np.ndarray | None) -> None:
     count = len(seen.landmarks)
     if seen.landmarks.shape != (count, NUM_LANDMARKS, 3):
@@ -262,14 +276,14 @@ def _turn(fitted: Fitted, codes_fit: np.ndarray, yaw_deg: np.ndarray) -> np.ndar
 
     The detector's turn to a side, where that is larger or the fit has none.
     """
-    vector = np.nan_to_num(fitted.rotation.astype(np.float64))
+    vector = np.where(codes_fit[:, None], fitted.rotation, 0.0).astype(np.float64)
     angle = np.linalg.norm(vector, axis=1)
     axis = vector / np.maximum(angle, 1e-12)[:, None]
     # Rodrigues' formula for (0, 0, -1), where the face looks at rest.
     look = np.array([0.0, 0.0, -1.0])
     along = (axis @ look)[:, None] * axis
     forward = along + np.cos(angle)[:, None] * (look - along) + np.sin(angle)[:, None] * np.cross(axis, look)
-    to_camera = -np.nan_to_num(fitted.translation.astype(np.float64))
+    to_camera = -np.where(codes_fit[:, None], fitted.translation, 1.0).astype(np.float64)
     to_camera /= np.maximum(np.linalg.norm(to_camera, axis=1, keepdims=True), 1e-9)
     turned = np.degrees(np.arccos(np.clip((forward * to_camera).sum(axis=1), -1.0, 1.0)))
     return np.where(codes_fit, np.maximum(turned, np.abs(yaw_deg)), np.abs(yaw_deg))
