@@ -256,9 +256,9 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
 
 
 def _bytes(raw: Any = b"") -> bytes:
-    """Stands for ``bytearray``, which would also take a size and allocate it."""
+    """Stands for ``bytes`` and ``bytearray``, which would also take a size and allocate it."""
     if not isinstance(raw, bytes):
-        raise pickle.UnpicklingError("bytearray is given something else than bytes")
+        raise pickle.UnpicklingError("bytes are to be made of something else")
     return raw
 
 
@@ -289,7 +289,7 @@ ALLOWED: dict[tuple[str, str], Any] = {
     ("_codecs", "encode"): _Part(_encode),
     **{(module, "_reconstructor"): _Part(_rebuild) for module in ("copy_reg", "copyreg")},
     **{(module, "object"): _OBJECT for module in ("__builtin__", "builtins")},
-    **{(module, "bytearray"): _Part(_bytes) for module in ("__builtin__", "builtins")},
+    **{(module, name): _Part(_bytes) for module in ("__builtin__", "builtins") for name in ("bytes", "bytearray")},
 }
 """Every name that a file may use, and the inert part that it gets. Nothing else exists for the file."""
 
