@@ -59,7 +59,12 @@ def read(unit: Unit, options: ReadOptions) -> Recording:
     steps = files.ascending([_whole(frame, "timestep_index", index) for frame in frames], index)
     order = np.argsort(steps, kind="stable")
     frames, steps = [frames[number] for number in order], steps[order]
-    params = [_params(folder, frame, index) for frame in frames]
+    params = []
+    for frame in frames:
+        values = _params(folder, frame, index)
+        if params:  # one for the whole sequence: thousands of copies would fill the memory
+            values.pop("static_offset", None)
+        params.append(values)
     shape, spread = _shape([values["shape"] for values in params])
     notes = [] if spread == 0 else [f"{unit.name}: shape differs between frames (up to {spread:.3g}); the mean is kept"]
     if any("dynamic_offset" in values for values in params):
@@ -180,7 +185,8 @@ def _params(folder: Path, frame: Mapping[str, Any], index: Path) -> dict[str, np
     result["expr"] = files.numbers(arrays, "expr", path, (1, None))
     for name in ("static_offset", "dynamic_offset"):
         if name in arrays:
-            result[name] = files.numbers(arrays, name, path, (1, None, 3))
+            offset = files.numbers(arrays, name, path, (1, None, 3))
+            result[name] = offset if name == "static_offset" else offset[:, :0]
     if "head_model" in arrays:
         result["head_model"] = arrays["head_model"]
     return result
