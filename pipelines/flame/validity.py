@@ -118,14 +118,14 @@ class Fitted:
 # Confidence -------------------------------------------------------------------------------------------------------
 
 CONFIDENCE = {
-    "bias": 3.0,
-    "turn": 2.0,
-    "outside": 3.0,
-    "hidden": 2.0,
-    "blur": 0.5,
-    "error": 0.8,
-    "score": 4.0,
-    "glasses": 0.5,
+    "bias": 8.15,
+    "turn": 0.3,
+    "outside": 1.38,
+    "hidden": 0.3,
+    "blur": 0.3,
+    "error": 4.41,
+    "score": 0.3,
+    "glasses": 0.3,
 }
 """Weights of a logistic model of the chance that the face's vertices lie in the picture, on average, within 4 % of the
 distance between the eyes (2.5 mm) of where they belong. From ``python -m benchmarks.validity --calibrate``."""
@@ -197,7 +197,7 @@ def judge(seen: Seen, fitted: Fitted, colours: np.ndarray | None, config: FlameV
 
     # Over time: who is it, and does it move like a face
     skin = surface(landmarks, matrices, easy)
-    jumped, cuts = find_jumps(landmarks[:, RIGID, :2], found, distance, config.max_jump, config.jump_frames)
+    jumped, cuts = find_jumps(landmarks[:, RIGID[::4], :2], found, distance, config.max_jump, config.jump_frames)
     if colours is not None:
         cuts = np.union1d(cuts, np.flatnonzero(found & new_looks(colours)))
     swapped = find_swaps(cuts, found & easy & ~jumped, _apart(skin, colours, config))
