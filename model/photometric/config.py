@@ -40,7 +40,7 @@ class PhotometricConfig:
 
     iterations: int = 6
     """Levenberg-Marquardt iterations of the codes in one round."""
-    smooth: float = 0.25
+    smooth: float = 0.5
     """Factor on all standard deviations of second differences over time; below 1 smooths more than `fast`."""
     window: int = 128
     """Frames held in memory at once; long clips are cut into overlapping windows."""
