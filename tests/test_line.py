@@ -12,6 +12,7 @@ import pytest
 
 import rsat_data
 from benchmarks.durability import finish, kill_and_resume
+from pipelines.assemble.ids import named_subject_id
 from pipelines.synth.truth import Truth, read_truth
 from rsat_data.cli import run
 from rsat_data.errors import ModelFileError
@@ -72,6 +73,21 @@ def test_codes_follow_the_truth_and_persons_do_not_swap(dataset: Path, truth: Tr
         assert (np.sign(row["translation"][:, 0]) == np.sign(codes.translation[:, 0])).all()
 
 
+def test_the_owners_names_decide_and_every_source_has_a_camera(dataset: Path, truth: Truth) -> None:
+    rows = {row["person"]: row for row in rsat_data.load(dataset, split=None)}
+    for person, row in rows.items():
+        assert row["subject_id"] == named_subject_id(truth.subjects[person])
+        assert (row["subject_source"], row["subject_score"]) == ("given", None)
+    cameras = json.loads((dataset / "meta/cameras.json").read_text(encoding="utf-8"))["sources"]
+    (camera,) = cameras.values()
+    assert camera["source"] == f"{truth.name}.mp4"
+    sides = json.loads(next((dataset / ".work/units/faces").rglob("faces.json")).read_text(encoding="utf-8"))
+    for entry in sides["persons"]:
+        scale = entry["crop"]["size"] / entry["crop"]["side"]
+        assert rows[entry["person"]]["camera"]["fx"] == pytest.approx(camera["focal"] * 1280 * scale, rel=1e-5)
+    assert json.loads((dataset / "meta/subject_review.json").read_text(encoding="utf-8"))["pairs"] == []
+
+
 def test_who_speaks_agrees_with_the_truth(dataset: Path, truth: Truth) -> None:
     for row in rsat_data.load(dataset, split=None):
         assert np.mean(row["speaking"] == truth.speaking[row["person"]]) >= 0.85
@@ -96,7 +112,7 @@ def test_running_again_computes_nothing_and_changes_nothing(dataset: Path, video
 def test_killed_and_resumed_gives_the_same_bytes(dataset: Path, videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     shutil.copytree(dataset, out)
-    for name in ("flame", "assemble"):  # what is quick to make again
+    for name in ("shape", "subjects", "flame", "assemble"):  # what is quick to make again, the barrier among it
         shutil.rmtree(out / ".work/units" / name)
     shutil.rmtree(out / "data")
     (out / "manifest.jsonl").unlink()
