@@ -36,10 +36,13 @@ class FitConfig:
     """Prior standard deviation of whitened shape codes."""
     shape_frames: int = 24
     """Frames from which the shape is solved: the first the most frontal, the others as different as possible."""
-    shape_evidence: float = 12.0
+    shape_evidence: float = 4.0
     """How many independent pictures those frames count for; landmark errors of one face repeat from frame to frame."""
-    shape_iterations: int = 8
+    shape_iterations: int = 30
     """Joint iterations of shape and codes."""
+
+    shape_tolerance: float = 0.02
+    """Decrease of the cost (a log probability) below which these iterations end."""
 
     expression_sd: float = 0.2
     """Prior standard deviation of an expression around ``blendshape_pull`` x MediaPipe's blendshape."""
@@ -68,25 +71,25 @@ class FitConfig:
     eye_max_rad: float = 0.7
     """Soft limit of an eye's angles to either side, radians."""
 
-    smooth_expression: float = 0.12
+    smooth_expression: float = 0.08
     """Standard deviation of an expression's second difference over time (1/frame^2)."""
     smooth_lids: float = 0.5
     """The same for blinks and squints, which last four frames and must keep their depth."""
     smooth_jaw: float = 0.04
-    """The same for the jaw's angles, radians."""
+    """The same for the jaw's opening, radians."""
+    smooth_jaw_side: float = 0.006
+    """The same for the jaw's other two angles, radians."""
     smooth_eyes: float = 0.15
     """The same for the eyes' angles, radians: saccades are jumps."""
-    smooth_rotation: float = 0.01
+    smooth_rotation: float = 0.004
     """The same for the head's rotation, radians."""
-    smooth_translation_m: float = 0.0015
+    smooth_translation_m: float = 0.0004
     """The same for the head's translation across the image, metres."""
-    smooth_depth_m: float = 0.004
+    smooth_depth_m: float = 0.0005
     """The same for the head's distance, metres: landmarks barely see it, so it jitters most."""
 
     iterations: int = 8
     """Levenberg-Marquardt iterations of the codes, after the shape is known."""
-    cg_iterations: int = 12
-    """Conjugate-gradient iterations of one step; frames couple only through the smoothing."""
     tolerance: float = 3e-3
     """Relative decrease of the total cost below which iterations end."""
     window: int = 768

@@ -20,12 +20,12 @@ import numpy as np
 from model.camera import Camera
 from model.fitting.config import FitConfig
 from model.fitting.inputs import Inputs, hints, prepare
+from model.fitting.landmark_model import LandmarkModel, landmark_model
 from model.fitting.problem import make_priors
 from model.fitting.solve import ShapeSolution, solve_shape
-from model.fitting.start import choose_frames, start_codes, start_pose
+from model.fitting.start import choose_frames, start_codes
 
 if TYPE_CHECKING:
-    from model.fitting.landmark_model import LandmarkModel
     from model.head import HeadModel
 
 
@@ -61,15 +61,16 @@ class FocalChoice:
     """Summed cost per candidate, the least at 0."""
 
 
-def most_probable_shape(inputs: Inputs, camera: Camera, config: FitConfig) -> tuple[ShapeSolution, np.ndarray]:
+def most_probable_shape(
+    inputs: Inputs, camera: Camera, config: FitConfig, steps: int | None = None
+) -> tuple[ShapeSolution, np.ndarray]:
     """Shape from the most telling frames of a clip, and the numbers of those frames."""
     model = inputs.model
-    rotation, origin = start_pose(model, inputs.observations.landmarks, inputs.rigid, camera)
-    frames = choose_frames(rotation, inputs.scores, inputs.observations.seen, config.shape_frames)
+    frames = choose_frames(inputs.rotation, inputs.scores, inputs.observations.seen, config.shape_frames)
     some = inputs.select(frames)
-    start = start_codes(model, rotation[frames], origin[frames], some.scores, some.names, config)
+    start = start_codes(model, some.rotation, some.origin, some.scores, some.names, config)
     priors = make_priors(model, hints(some, start, config), config, smooth=False)
-    return solve_shape(model, start, some.observations, camera, priors, config), frames
+    return solve_shape(model, start, some.observations, camera, priors, config, steps), frames
 
 
 def shape_evidence(
@@ -101,10 +102,11 @@ def shape_evidence(
         ValueError: shapes do not fit each other.
     """
     config = config or FitConfig()
-    inputs = prepare(head, landmarks, valid, blendshapes, blendshape_names, config)
-    num_seen = int(inputs.observations.seen.sum())
+    model = head if isinstance(head, LandmarkModel) else landmark_model(head)
     out = []
     for camera in cameras:
+        inputs = prepare(model, landmarks, valid, blendshapes, blendshape_names, config, camera)
+        num_seen = int(inputs.observations.seen.sum())
         found, frames = most_probable_shape(inputs, camera, config)
         out.append(ShapeEvidence(found.cost, found.shape, found.information, found.vector, frames, num_seen))
     return out

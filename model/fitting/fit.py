@@ -18,6 +18,7 @@ from model.fitting.landmark_model import LandmarkModel
 from model.fitting.problem import make_priors
 from model.fitting.regions import NUM_LANDMARKS
 from model.fitting.solve import ExtraTerm, solve_codes
+from model.fitting.stages import FitStage, stages
 from model.fitting.start import start_codes, start_pose
 from rsat_data.errors import SkippedClip
 
@@ -46,10 +47,11 @@ class FitResult:
     valid: np.ndarray
     """(T,) bool: seen and fitted within the error gate. Codes of other frames are interpolated."""
     reprojection_px: np.ndarray
-    """(T,) mean distance of the projected from the given landmarks, over all with a known place on the mesh; 0 where
-    the detector saw no face."""
+    """(T,) mean distance of the projected from the given landmarks, over all with a known place on the mesh, each as
+    much as it faces the camera; 0 where the detector saw no face."""
     eye_distance_px: np.ndarray
-    """(T,) distance between the eyes, at least half its median over the clip."""
+    """(T,) distance between the eyes as a head facing the camera would show it: that seen, over its foreshortening by
+    the turn. At least half its median over the clip, before that correction."""
     root_joint: np.ndarray
     """(3,) the root joint of this shape at rest, metres, head frame."""
 
@@ -105,22 +107,29 @@ def fit_landmarks(
         ValueError: shapes do not fit each other.
     """
     config = config or FitConfig()
-    inputs = prepare(head, landmarks, valid, blendshapes, blendshape_names, config)
+    inputs = prepare(head, landmarks, valid, blendshapes, blendshape_names, config, camera)
     general, observations = inputs.model, inputs.observations
     seen = observations.seen
-    if shape is None:
-        solution, _ = most_probable_shape(inputs, camera, config)
-        shape = solution.shape
-    shape = np.asarray(shape, dtype=np.float64)
-    if not np.isfinite(shape).all():
+    num_motion = general.num_codes - general.num_linear + general.num_expressions
+    if start is not None and np.shape(start) != (len(seen), num_motion):
+        raise ValueError(f"Expected start codes ({len(seen)}, {num_motion}), got {np.shape(start)}")
+    if shape is not None and not np.isfinite(shape).all():
         raise ValueError("The given shape is not finite")
-    model = general.with_shape(shape)
-    if start is not None and np.shape(start) != (len(seen), model.num_codes):
-        raise ValueError(f"Expected start codes ({len(seen)}, {model.num_codes}), got {np.shape(start)}")
-    codes, points = _fit_codes(inputs.with_model(model), camera, config, start, extra, solve)
+    known = None if shape is None else np.asarray(shape, dtype=np.float64)
+    for stage in stages(config):
+        if stage.name == "pose":
+            continue  # in closed form, for weights and starts alike: ``prepare`` has done it
+        if stage.name == "shape" and known is None:
+            known = most_probable_shape(inputs, camera, config, stage.steps)[0].shape
+        elif stage.name == "codes":
+            assert known is not None
+            model = general.with_shape(known)
+            codes, points = _fit_codes(inputs.with_model(model), camera, config, stage, start, extra, solve)
+    assert known is not None
 
-    placed = general.weight > 0
-    error = np.linalg.norm((points - observations.landmarks)[:, placed], axis=2).mean(axis=1, dtype=np.float64)
+    share = np.where(general.weight > 0, inputs.facing, 0.0)
+    apart = np.linalg.norm(points - observations.landmarks, axis=2).astype(np.float64)
+    error = np.sum(share * apart, axis=1) / share.sum(axis=1)
     error = np.where(seen, error, 0.0)
     good = seen & np.isfinite(codes).all(axis=1) & (error <= config.error_gate * observations.distance)
     good &= codes[:, -1] > 0
@@ -134,7 +143,7 @@ def fit_landmarks(
     e = model.num_expressions
     single = codes.astype(np.float32)
     return FitResult(
-        shape.astype(np.float32),
+        known.astype(np.float32),
         single[:, :e],
         single[:, -15:-12],
         np.zeros_like(single[:, :3]),
@@ -152,6 +161,7 @@ def _fit_codes(
     inputs: Inputs,
     camera: Camera,
     config: FitConfig,
+    stage: FitStage,
     start: np.ndarray | None,
     extra: Callable[[slice], ExtraTerm] | None,
     solve: Solver,
@@ -172,11 +182,11 @@ def _fit_codes(
         guess = start_codes(model, rotation, origin, part.scores, part.names, config)
         guess[~seen.seen, -6:-3] = 0.0
         guess[~seen.seen, -3:] = 0.0, 0.0, 1.0
-        priors = make_priors(model, hints(part, guess, config), config)
+        priors = make_priors(model, hints(part, guess, config), config, smooth=stage.has("smoothness"))
         if start is not None:
             guess = np.asarray(start[window], dtype=np.float64)
         term = None if extra is None else extra(window)
-        fitted, at = solve(model, guess, seen, camera, priors, config, extra=term)
+        fitted, at = solve(model, guess, seen, camera, priors, config, stage.steps, term)
         skip = 0 if first == 0 else config.overlap // 2
         codes[first + skip : last] = fitted[skip:]
         points[first + skip : last] = at.points[skip:]

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model.camera import Camera
+from model.fitting import rotations
 from model.fitting.config import FitConfig
 from model.fitting.landmark_model import LandmarkModel, landmark_model
 from model.fitting.problem import Observations, closed_eyes, observe
 from model.fitting.regions import NUM_LANDMARKS
+from model.fitting.start import neutral_landmarks, start_pose
 from rsat_data.errors import SkippedClip
 
 if TYPE_CHECKING:
     from model.head import HeadModel
+
+
+_BEHIND_M = 0.06
+"""How far behind the middle of the face its landmarks' outward directions start."""
+_LEAST_SEEN = 0.1
+"""Weight left to a landmark on the hidden side."""
+_LEAST_LENGTH = 0.4
+"""Foreshortening of the line between the eyes that is corrected at most."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +42,30 @@ class Inputs:
     """(T, N) finite blendshapes, or None."""
     names: tuple[str, ...]
     """Their N names."""
+    rotation: np.ndarray
+    """(T, 3) first guess of the head's rotation."""
+    origin: np.ndarray
+    """(T, 3) first guess of the root joint."""
+    facing: np.ndarray
+    """(T, 478) how much of each landmark's surface faces the camera, ``_LEAST_SEEN`` to 1; in the weights already."""
 
     def select(self, frames: np.ndarray | slice) -> Inputs:
         """The same for some frames."""
         scores = None if self.scores is None else self.scores[frames]
-        return Inputs(self.model, self.observations.select(frames), self.rigid, scores, self.names)
+        return Inputs(
+            self.model,
+            self.observations.select(frames),
+            self.rigid,
+            scores,
+            self.names,
+            self.rotation[frames],
+            self.origin[frames],
+            self.facing[frames],
+        )
 
     def with_model(self, model: LandmarkModel) -> Inputs:
         """The same for another model of the same landmarks."""
-        return Inputs(model, self.observations, self.rigid, self.scores, self.names)
+        return replace(self, model=model)
 
 
 def prepare(
@@ -49,6 +75,7 @@ def prepare(
     blendshapes: np.ndarray | None,
     blendshape_names: tuple[str, ...],
     config: FitConfig,
+    camera: Camera,
 ) -> Inputs:
     """Check and weigh what was seen; arguments as for ``fit_landmarks``.
 
@@ -75,7 +102,42 @@ def prepare(
     closed = closed_eyes(scores, blendshape_names, len(seen))
     observations = observe(pixels, seen, closed, general.weight, config)
     rigid = general.weight * np.where(general.eye.index >= 0, 0.0, 1.0)
-    return Inputs(general, observations, rigid, scores, blendshape_names)
+    rotation, origin = start_pose(general, observations.landmarks, rigid, camera)
+    facing, length = _turned(general, rotation, origin)
+    observations = replace(
+        observations,
+        weights=(observations.weights * facing).astype(np.float32),
+        deviation=observations.deviation / length,
+        distance=observations.distance / length,
+    )
+    return Inputs(general, observations, rigid, scores, blendshape_names, rotation, origin, facing)
+
+
+def _turned(model: LandmarkModel, rotation: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a turn of the head hides and shortens.
+
+    On the far side of a turned face the detector places its points where it believes them, not where it sees them.
+
+    Args:
+        model: gives the neutral face.
+        rotation: (T, 3) radians.
+        origin: (T, 3) metres.
+
+    Returns:
+        (T, L) how much each landmark faces the camera, ``_LEAST_SEEN`` to 1, outward directions taken as those from a
+        point behind the middle of the face; and (T,) the length of the line between the eyes as seen over that
+        facing the camera, at least ``_LEAST_LENGTH``.
+    """
+    face = neutral_landmarks(model)
+    middle = model.weight @ face / model.weight.sum()
+    outward = face - (middle + np.array([0.0, 0.0, _BEHIND_M]))
+    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+    turn = rotations.exp(rotation)
+    view = origin + turn @ middle
+    view /= np.maximum(np.linalg.norm(view, axis=1, keepdims=True), 1e-9)
+    local = np.einsum("txy,tx->ty", turn, view)  # the line of sight in the head frame
+    facing = np.clip((0.05 - local @ outward.T) / 0.35, _LEAST_SEEN, 1.0)
+    return facing, np.maximum(np.sqrt(np.maximum(1.0 - np.square(local[:, 0]), 0.0)), _LEAST_LENGTH)
 
 
 def hints(inputs: Inputs, codes: np.ndarray, config: FitConfig) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The costly loops of the fit, one frame a thread: residuals, Jacobians, normal equations, Cholesky, triangular solves.
+"""The costly loops of the fit, one frame a thread: residuals, Jacobians, normal equations.
 
 Every frame is worked on by itself, in a fixed order of operations, so results do not depend on the number of threads or
 on which frames share a batch. ``reference.py`` holds the slow and obvious form of ``linearise``.
@@ -325,61 +325,3 @@ def linearise(  # type: ignore[no-untyped-def]
             cost[t] = total
             if derive:
                 _normal(jac, res, gradient[t], hessian[t], square)
-
-
-@njit(cache=True, parallel=True, fastmath=_FAST)
-def cholesky(matrices, factors):  # type: ignore[no-untyped-def]
-    """Lower Cholesky factors of (T, P, P) float32 matrices; the diagonal of a factor is stored inverted.
-
-    A pivot that is not positive (a direction that nothing determines) is treated as infinite: its code stays.
-    """
-    num, p = matrices.shape[0], matrices.shape[1]
-    for t in prange(num):
-        low = factors[t]
-        for i in range(p):
-            for j in range(i):
-                value = matrices[t, i, j]
-                for k in range(j):
-                    value -= low[i, k] * low[j, k]
-                low[i, j] = value * low[j, j]
-            pivot = matrices[t, i, i]
-            for k in range(i):
-                pivot -= low[i, k] * low[i, k]
-            low[i, i] = np.float32(0.0)
-            if pivot > np.float32(1e-7) * matrices[t, i, i]:
-                low[i, i] = np.float32(1.0) / np.float32(math.sqrt(pivot))
-
-
-@njit(cache=True, fastmath=_FAST)
-def cholesky_solve(factors, right, out):  # type: ignore[no-untyped-def]
-    """Out = (L L^T)^-1 right for factors of ``cholesky``; right and out are (T, P) float64.
-
-    One thread: the work is small, and waking others for every conjugate-gradient iteration costs more than it brings.
-    """
-    num, p = right.shape
-    for t in range(num):
-        low, x = factors[t], out[t]
-        for i in range(p):
-            x[i] = right[t, i]
-        for i in range(p):
-            total = x[i]
-            for j in range(i):
-                total -= low[i, j] * x[j]
-            x[i] = total * low[i, i]
-        for i in range(p - 1, -1, -1):
-            value = x[i] * low[i, i]
-            x[i] = value
-            for j in range(i):
-                x[j] -= low[i, j] * value
-
-
-@njit(cache=True, fastmath=_FAST)
-def multiply(matrices, vectors, out):  # type: ignore[no-untyped-def]
-    """out[t] = matrices[t] vectors[t]: (T, P, P) float32 by (T, P) float64."""
-    num, p = vectors.shape
-    for t in range(num):
-        for i in range(p):
-            total = 0.0
-            for j in range(p):
-                total += matrices[t, i, j] * vectors[t, j]
-            out[t, i] = total

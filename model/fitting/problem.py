@@ -143,7 +143,7 @@ def make_priors(model: LandmarkModel, pull: np.ndarray, config: FitConfig, smoot
     if smooth:
         fast = np.array([name.startswith(("eyeBlink", "eyeSquint", "eyeWide")) for name in model.names[:e]], dtype=bool)
         second[:e] = (np.where(fast, config.smooth_lids, config.smooth_expression) * spread) ** -2.0
-        second[c : c + 3] = config.smooth_jaw**-2
+        second[c : c + 3] = config.smooth_jaw**-2, config.smooth_jaw_side**-2, config.smooth_jaw_side**-2
         second[c + 3 : c + 9] = config.smooth_eyes**-2
         second[c + 9 : c + 12] = config.smooth_rotation**-2
         second[c + 12 : c + 14] = config.smooth_translation_m**-2

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.fitting import kernels, reference
+from model.fitting import reference
 from model.fitting.config import FitConfig
 from model.fitting.landmark_model import LandmarkModel, landmark_model
 from model.fitting.problem import PAIRS, Linearisation, Observations, Priors, linearise, observe
@@ -110,18 +110,3 @@ def test_result_does_not_depend_on_threads_or_on_the_batch(bent: MadeHead) -> No
         numba.set_num_threads(before)
     for name in ("points", "cost", "gradient", "hessian"):
         assert (getattr(whole, name)[13:] == getattr(part, name)).all(), name
-
-
-def test_cholesky_solves() -> None:
-    rng = np.random.default_rng(0)
-    root = rng.normal(size=(7, 30, 40))
-    matrices = (root @ root.transpose(0, 2, 1)).astype(np.float32)
-    matrices[3, 4] = matrices[3, :, 4] = 0  # nothing determines code 4 of frame 3: it must stay where it is
-    right = rng.normal(size=(7, 30))
-    right[3, 4] = 0
-    factors, found, back = np.zeros_like(matrices), np.zeros_like(right), np.zeros_like(right)
-    kernels.cholesky(matrices, factors)
-    kernels.cholesky_solve(factors, right, found)
-    kernels.multiply(matrices, found, back)
-    np.testing.assert_allclose(back, right, atol=2e-3)
-    assert found[3, 4] == 0 and np.isfinite(found).all()
