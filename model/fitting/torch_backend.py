@@ -2,9 +2,9 @@
 
 Same cost, same steps: landmarks and their derivatives of all frames at once in float32, and a Levenberg-Marquardt step
 that solves the banded system of all frames exactly, in float64. Where the CPU walks along the band, here every second
-block is eliminated at once, then every second of those left, and so on (block cyclic reduction: Heller, "Some aspects of
-the cyclic reduction algorithm for block tridiagonal linear systems", 1976), so that a clip takes log T rounds. The host
-waits for the device once an iteration, to see whether it was the last. Sums run in another order than in the numba
+block is eliminated at once, then every second of those left, and so on, so that a clip takes log T rounds (block cyclic
+reduction: Heller, "Some aspects of the cyclic reduction algorithm for block tridiagonal linear systems", 1976). The
+host waits for the device once an iteration, to see whether it was the last. Sums run in another order than in the numba
 kernels: results agree to the tolerance of the iterations, not to the last bit.
 """
 

@@ -18,6 +18,8 @@ class FlameConfig(FitConfig):
     """"open", the name of an imported head (flame2020, flame2023, ict), or the path of a head file."""
     focal: float = 1.6
     """Focal length of the source's camera, in units of the longer side of its picture: 35 degrees across."""
+    device: Literal["cpu", "auto", "cuda"] = "cpu"
+    """Where landmarks are fitted: numba on the CPU, or torch on the GPU ("auto": if there is one); docs/gpu.md."""
     profile: Literal["fast", "full"] = "fast"
     """"fast" fits landmarks; "full" refines their codes by the pixels of the face, at a tenth of the speed or less."""
     photometric: PhotometricConfig = field(default_factory=PhotometricConfig)

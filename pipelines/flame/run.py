@@ -16,6 +16,7 @@ import numba
 import numpy as np
 
 from model.camera import Camera
+from model.fitting.backend import solver_for
 from model.fitting.fit import FitResult, fit_landmarks
 from model.fitting.landmark_model import LandmarkModel, landmark_model
 from model.head import HeadModel, load_head
@@ -176,6 +177,7 @@ def _fit(
             blendshape_names=seen.names,
             config=config,
             shape=None if shape is None else np.asarray(shape, dtype=np.float64),
+            solve=solver_for(config.device),
         )
     except ValueError as error:
         raise _unusable(path, error) from error

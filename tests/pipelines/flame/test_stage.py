@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from model.camera import project
 from model.head.load import HeadModel, load_head
@@ -16,8 +17,9 @@ from pipelines.faces.blendshapes import INDEX
 from pipelines.flame.overlay import overlay
 from pipelines.flame.run import crop_camera
 from pipelines.flame.stage import STAGE, FlameConfig
+from pipelines.ingest.encode import write_video
 from pipelines.stage import StageContext
-from rsat_data.errors import SkippedClip, StageError
+from rsat_data.errors import ConfigError, SkippedClip, StageError
 
 FRAMES, CROP = 40, {"x0": 300.5, "y0": 80.25, "side": 430.0, "size": 512}
 
@@ -67,7 +69,14 @@ def scene(head: HeadModel, tmp_path_factory: pytest.TempPathFactory) -> Scene:
         if person == "B":
             valid[[0, 20, 21]] = False
             landmarks[~valid] = 0
-        np.savez(folder / f"{person}.npz", landmarks=landmarks, blendshapes=scores, valid=valid)
+        flip = np.diag([1.0, -1.0, -1.0])
+        matrix = np.tile(np.eye(4, dtype=np.float32), (FRAMES, 1, 1))
+        matrix[:, :3, :3] = flip @ Rotation.from_rotvec(rotation).as_matrix() @ flip
+        quality = {"confidence": valid * 0.9, "blur": np.full(FRAMES, 90.0), "yaw_deg": np.degrees(rotation[:, 1])}
+        np.savez(
+            folder / f"{person}.npz", landmarks=landmarks, blendshapes=scores, valid=valid, matrix=matrix, **quality
+        )
+        write_video(folder / f"{person}.mp4", iter(np.full((FRAMES, 512, 512, 3), 128, np.uint8)))
     persons = [{"person": person, "crop": CROP, "face_px": 200.0} for person in "AB"]
     record = {"width": 1280, "height": 720, "fps": 25, "num_frames": FRAMES, "persons": persons}
     (folder / "faces.json").write_text(json.dumps(record), encoding="utf-8")
@@ -91,7 +100,7 @@ def test_stage_writes_codes_that_follow_the_truth(scene: Scene, head: HeadModel,
     assert summary["persons"]["B"]["valid"] == pytest.approx(37 / 40)
     shapes = {"shape": (head.num_shape,), "expression": (FRAMES, head.num_expression), "jaw": (FRAMES, 3)}
     shapes |= {"neck": (FRAMES, 3), "eyes": (FRAMES, 6), "rotation": (FRAMES, 3), "translation": (FRAMES, 3)}
-    shapes |= {"valid": (FRAMES,), "reprojection_px": (FRAMES,)}
+    shapes |= {name: (FRAMES,) for name in ("valid", "reprojection_px", "reason", "confidence")}
     for person in "AB":
         with np.load(ctx.out / f"{person}.npz") as stored:
             assert {name: stored[name].shape for name in stored.files} == shapes
@@ -130,6 +139,14 @@ def test_person_never_seen_skips_the_clip_by_name(scene: Scene, tmp_path: Path) 
     np.savez(folder / "A.npz", **arrays)
     with pytest.raises(StageError, match=r"A\.npz .*blendshapes"):
         STAGE.run(context(folder, tmp_path / "out2"), FlameConfig())
+
+
+def test_a_gpu_that_is_not_there_is_a_config_error(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="flame.device is 'cuda'"):
+        STAGE.run(context(scene.folder, tmp_path / "out"), FlameConfig(device="cuda"))
 
 
 def test_key_names_the_head_and_import_is_cheap(head: HeadModel) -> None:
