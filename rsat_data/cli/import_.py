@@ -55,6 +55,7 @@ What each format keeps and loses: docs/dialects.md.
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides the splits.")
 @click.option("--max-failed", default="5%", show_default=True, metavar="N|N%", help="Exit with 3 when more failed.")
 @click.option("--replace", is_flag=True, help="Replace the dataset that OUT holds.")
+@click.option("--dry-run", is_flag=True, help="Show what would be imported, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def import_(**options: Any) -> int:

@@ -18,7 +18,7 @@ from rsat_data.content import content_hash, file_sha256
 from rsat_data.dialects import files, register
 from rsat_data.dialects.heads import require_head, resolve_head
 from rsat_data.dialects.rows import Assembled, Facts, assemble, write_part
-from rsat_data.dialects.track import HeadNeeded, ReadOptions, Recording, Unit
+from rsat_data.dialects.track import HeadNeeded, ReadOptions, Recording, Unit, find_model
 from rsat_data.errors import EXIT_OK, EXIT_QUARANTINE, HeadMismatch, RsatError, SourceError, StageError, UsageError
 from rsat_data.manifest import MANIFEST
 from rsat_data.progress import Bars
@@ -66,6 +66,8 @@ class ImportOptions:
     """Exit with 3 when more units than this failed."""
     replace: bool = False
     """Replace the dataset that OUT holds."""
+    dry_run: bool = False
+    """Show what would be imported, and stop."""
     as_json: bool = False
     """Print the result as JSON."""
     quiet: bool = False
@@ -106,6 +108,9 @@ def run_import(options: ImportOptions) -> int:
     dialect = register.get(options.format)
     found = _find(options, dialect)
     read_options = _read_options(options, dialect)
+    if options.dry_run:
+        _show(options, found, read_options.head)
+        return EXIT_OK
     if (options.out / MANIFEST).exists() and not options.replace:
         raise UsageError(
             f"{options.out} already holds a dataset.", hint="Name a new folder, or replace it with --replace."
@@ -162,6 +167,20 @@ def _find(options: ImportOptions, dialect: register.Dialect) -> list[tuple[Unit,
                 hint="Put <name>.wav beside each, or name the sound in a sidecar <name>.yaml.",
             )
     return list(found.values())
+
+
+def _show(options: ImportOptions, found: Sequence[tuple[Unit, Path]], head: str) -> None:
+    """What a run would read. Nothing is opened, so what is wrong with a file does not show."""
+    units = [
+        {"name": unit.name, "files": len(unit.files), "bytes": sum(file.stat().st_size for file in unit.files)}
+        for unit, _ in found
+    ]
+    if options.as_json:
+        click.echo(json.dumps({"format": options.format, "head": head or None, "units": units}, indent=1))
+        return
+    for unit in units:
+        click.echo(f"{unit['name']}: {unit['files']} files")
+    click.echo(f"{len(units)} units of the format {options.format}, head {head or 'as the files say'}")
 
 
 def _read_options(options: ImportOptions, dialect: register.Dialect) -> ReadOptions:
@@ -258,7 +277,7 @@ def _facts(unit: Unit, root: Path, recording: Recording, options: ImportOptions,
         own_audio=options.own_audio,
         silence=options.silence,
         config_hash=content_hash(options.deciding(), length=16),
-        head_sha256=head.partition("@")[2],
+        head_sha256="" if (model := find_model(head)) is None else model.sha256,
     )
 
 

@@ -57,6 +57,7 @@ DIALECTS: dict[str, Dialect] = {
             "DECA, EMOCA, SPECTRE codes: .npz, .mat, .pt or a folder of .npy",
             head="flame2020",
         ),
+        Dialect("arkit", f"{_PLACE}.arkit", "ARKit's 52 blendshapes: .json or .csv", head="open", flame=False),
         Dialect("vertices", f"{_PLACE}.vertices", "Mesh vertices only: .npy or .npz (T, V, 3)", flame=False),
     )
 }

@@ -59,7 +59,7 @@ def read(unit: Unit, options: ReadOptions) -> Recording:
     steps = files.ascending([_whole(frame, "timestep_index", index) for frame in frames], index)
     order = np.argsort(steps, kind="stable")
     frames, steps = [frames[number] for number in order], steps[order]
-    params = []
+    params: list[dict[str, np.ndarray]] = []
     for frame in frames:
         values = _params(folder, frame, index)
         if params:  # one for the whole sequence: thousands of copies would fill the memory

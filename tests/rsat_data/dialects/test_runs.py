@@ -72,6 +72,9 @@ def test_wrong_usage_of_import(tmp_path: Path, no_heads: None, capsys: pytest.Ca
     ):
         assert run([*base, *more]) == code
         assert words in capsys.readouterr().err
+    assert run([*base, str(path), "--dry-run"]) == 0
+    assert "1 units of the format vhap-npz, head flame2023" in capsys.readouterr().out
+    assert not (tmp_path / "out/manifest.jsonl").exists()
     assert run([*base, str(path), "--silence", "--quiet"]) == 0
     assert run([*base, str(path), "--silence"]) == 2
     assert "--replace" in capsys.readouterr().err
