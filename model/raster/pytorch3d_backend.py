@@ -10,11 +10,31 @@ of the picture spans [-1, 1] with (0, 0) in the middle of the picture, z is the 
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import torch
 
 from model.camera import Camera
 from model.raster.fragments import NEAR
+from rsat_data.errors import MissingDependencyError
 from rsat_data.optional import require
+
+
+def _modules() -> tuple[ModuleType, ModuleType]:
+    """What is used of pytorch3d.
+
+    Raises:
+        MissingDependencyError: it is not installed, or was built for another torch.
+    """
+    purpose = "The raster backend 'pytorch3d'"
+    try:
+        return (
+            require("pytorch3d.structures", needed_for=purpose),
+            require("pytorch3d.renderer.mesh", needed_for=purpose),
+        )
+    except MissingDependencyError as error:
+        hint = "docs/gpu.md says how to install it; the backend 'torch' needs nothing and gives the same."
+        raise MissingDependencyError(error.message, hint=hint) from error
 
 
 @torch.no_grad()
@@ -24,8 +44,7 @@ def face_ids(vertices: torch.Tensor, faces: torch.Tensor, camera: Camera, near: 
     Raises:
         MissingDependencyError: pytorch3d is not installed.
     """
-    structures = require("pytorch3d.structures", needed_for="The raster backend 'pytorch3d'")
-    mesh = require("pytorch3d.renderer.mesh", needed_for="The raster backend 'pytorch3d'")
+    structures, mesh = _modules()
     batch, count = vertices.shape[0], faces.shape[0]
     if batch == 0 or count == 0:
         return torch.full((batch, camera.height, camera.width), -1, dtype=torch.int32, device=vertices.device)

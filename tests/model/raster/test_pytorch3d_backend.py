@@ -79,4 +79,4 @@ def test_without_it_the_error_says_how_to_get_on() -> None:
     vertices, faces = soup(0, 3)
     with pytest.raises(MissingDependencyError, match="pytorch3d") as caught:
         rasterize(vertices, faces, CAMERA, "pytorch3d")
-    assert caught.value.hint
+    assert "backend 'torch'" in caught.value.hint
