@@ -50,7 +50,7 @@ def factors() -> np.ndarray:
 
 
 def shine(normals: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """Radiance (..., 3) that leaves a white surface with unit normals (..., 3) under light (9, 3), at least a little."""
+    """Radiance (..., 3) that leaves a white surface with unit normals (..., 3) under light (9, 3), never quite 0."""
     x, y, z = normals[..., 0], normals[..., 1], normals[..., 2]
     one = np.ones_like(x)
     polynomials = np.stack([one, y, z, x, x * y, y * z, 3 * z * z - 1, x * z, x * x - y * y], axis=-1)

@@ -27,7 +27,7 @@ class PhotometricConfig:
     """How many of these rounds work on pictures of half the size first."""
 
     noise: float = 0.015
-    """Standard deviation of a colour channel in [0, 1] by what the model of colours cannot explain: shadows, highlights,
+    """Standard deviation of a colour channel in [0, 1] by what no texture and light explain: shadows, highlights,
     wrinkles. Added, squared, to the deviation measured on the clip."""
     cauchy: float = 6.0
     """Scale of the Cauchy loss in units of that deviation: hands, hair and highlights beyond it lose weight."""
@@ -40,7 +40,7 @@ class PhotometricConfig:
 
     iterations: int = 6
     """Levenberg-Marquardt iterations of the codes in one round."""
-    smooth: float = 0.5
+    smooth: float = 0.3
     """Factor on all standard deviations of second differences over time; below 1 smooths more than `fast`."""
     window: int = 128
     """Frames held in memory at once; long clips are cut into overlapping windows."""

@@ -100,8 +100,17 @@ def test_a_hand_and_lost_frames_spoil_nothing(head: HeadModel, scene: Scene, ful
     assert np.linalg.norm(apart[..., :2], axis=2).mean() < 0.5  # millimetres, across the view
 
 
+def test_three_valid_frames_are_enough_and_windows_without_any_stay_as_they_are(head: HeadModel, scene: Scene) -> None:
+    valid = np.zeros(FRAMES, bool)
+    valid[[2, 3, 9]] = True  # the last window has none
+    found = run(head, scene, landmarks=Landmarks(scene.landmarks.points, valid), fast=replace(scene.fast, valid=valid))
+    assert found.codes.valid.sum() == 3 and np.isfinite(found.codes.codes).all()
+    np.testing.assert_allclose(found.codes.codes[30:], scene.fast.codes[30:], atol=1e-6)
+    assert (found.residual > 0).sum() == 3 and len(found.keyframes) == 3
+
+
 def test_face_never_seen_is_refused(head: HeadModel, scene: Scene) -> None:
-    away = replace(scene.fast, translation=scene.fast.translation + np.float32([5, 0, 0]))
+    away = replace(scene.fast, translation=scene.fast.translation + np.array([5, 0, 0], np.float32))
     with pytest.raises(SkippedClip, match="none of the frames"):
         run(head, scene, fast=away)
 

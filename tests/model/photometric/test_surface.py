@@ -67,6 +67,6 @@ def test_texture_in_the_heads_layout_shows_the_texels(surface: Surface) -> None:
     x, y = np.minimum((middle * 512).astype(int), 511).T
     # The middle of a triangle has about the mean colour of its texels.
     means = np.stack([np.bincount(surface.texel_face, skin.albedo[:, c]) for c in range(3)], 1)
-    means /= np.bincount(surface.texel_face)[:, None]
+    means = np.divide(means, np.bincount(surface.texel_face)[:, None])
     big = surface.skin & (surface.resolution >= 2)
     assert np.abs(image[y, x] / 255 - means)[big].mean() < 0.03

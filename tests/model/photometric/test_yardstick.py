@@ -34,6 +34,6 @@ def test_nothing_to_compare_is_refused(head: HeadModel, scene: Scene) -> None:
     none = replace(scene.fast, valid=np.arange(FRAMES) < 10)
     with pytest.raises(ValueError, match="none is valid"):
         held_out(head, {"a": none}, lambda a, b: scene.frames[a:b], CAMERA, config=CONFIG)
-    away = replace(scene.fast, translation=scene.fast.translation + np.float32([5, 0, 0]))
+    away = replace(scene.fast, translation=scene.fast.translation + np.array([5, 0, 0], np.float32))
     with pytest.raises(ValueError, match="seen"):
         held_out(head, {"a": away}, lambda a, b: scene.frames[a:b], CAMERA, config=CONFIG)

@@ -69,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         place / "A.npz", landmarks=landmarks.astype(np.float32), blendshapes=np.zeros((FRAMES, 52), np.float32),
         matrix=np.tile(np.eye(4, dtype=np.float32), (FRAMES, 1, 1)), valid=np.ones(FRAMES, bool), confidence=zero + 0.9,
         blur=zero + 100, yaw_deg=np.degrees(codes[:, e + 10]).astype(np.float32),
-        box=np.tile(np.float32([420, 120, 200, 200]), (FRAMES, 1)),
+        box=np.tile(np.array([420, 120, 200, 200], np.float32), (FRAMES, 1)),
     )  # fmt: skip
     record = {"width": 1280, "height": 720, "fps": 25, "num_frames": FRAMES,
               "persons": [{"person": "A", "crop": CROP, "face_px": 90.0}]}  # fmt: skip
