@@ -52,6 +52,8 @@ _UNLIKE = 3.2
 _NEIGHBOURS = 10
 _FACING = 0.25
 """Cosine between a point's normal and the way to the camera below which it is not judged."""
+_FAINT = 0.03
+"""Strength of the mouth's pattern (rms over its points) below which its absence says nothing."""
 _NEW_LOOKS = 0.15
 """Change of log luma from one frame to the next (standard deviation over the face) that may be a new face."""
 _DARK_GLASSES = 0.55
@@ -216,7 +218,9 @@ def mouth_gone(colours: np.ndarray, skin: Surface, good: np.ndarray) -> np.ndarr
         slow, _ = np.linalg.qr(np.stack(basis, axis=1))
         rest = pattern - np.einsum("nk,mk,tmc->tnc", slow, slow, pattern, optimize=True)
         usual = np.median(rest[good], axis=0)
-        size = max(float((usual**2).sum()), 1e-12)
+        size = float((usual**2).sum())
+        if size < len(_MOUTH) * _FAINT**2:  # no pattern, no answer: far, dark or veiled
+            return np.zeros(len(colours), bool)
         along = (rest * usual).sum(axis=(1, 2))
         length = np.sqrt(size * np.maximum((rest**2).sum(axis=(1, 2)), 1e-12))
         gone &= (along < share * size) & (along < alike * length)

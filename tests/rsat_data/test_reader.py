@@ -351,3 +351,16 @@ def test_reading_from_a_folder_with_packages_of_the_same_names(out: Path, tmp_pa
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "read 11\n"
+
+
+def test_a_track_that_a_row_lacks_is_none_and_nan_in_a_batch(out: Path) -> None:
+    rows = list(rsat_data.load(out, split=None))
+    lacking = {row["person"]: row["photometric"] for row in rows[:2]}
+    assert lacking["B"] is None and lacking["A"].dtype == np.float32
+    torch_rows = rsat_data.load(out, split=None, columns=["num_frames", "photometric", "confidence"], format="torch")
+    assert any(row["photometric"] is None for row in torch_rows)
+    batch = rsat_data.collate(list(torch_rows)[:4])
+    assert batch["photometric"].shape == batch["confidence"].shape == batch["mask"].shape
+    only_null = [row for row in torch_rows if row["photometric"] is None]
+    assert rsat_data.collate(only_null)["photometric"][:, 0].isnan().all()
+    assert rsat_data.collate([dict(row) for row in rows[:2]])["photometric"].isnan().any()

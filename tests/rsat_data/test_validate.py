@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import rsat_data
 import schemas
 from rsat_data.cli import run
 from rsat_data.errors import DatasetError
@@ -182,3 +183,41 @@ def test_published_parts_with_wrong_clocks_do_not_pass(tmp_path: Path) -> None:
     publish([part], tmp_path / "out")
     checks = {finding.check for finding in validate(tmp_path / "out").findings}
     assert checks == {"values", "clocks"}
+
+
+def as_before(root: Path) -> None:
+    """Rewrite the triplets as format 1.0 had them: without the columns that came later, and with its number."""
+    for path in sorted((root / "data").rglob("*.parquet")):
+        spec = schemas.TABLES[path.parent.name]
+        table = pq.read_table(path).select([column.name for column in spec if column.since == "1.0"])
+        metadata = {**(table.schema.metadata or {}), b"rsat_data.format_version": b"1.0"}
+        old = table.replace_schema_metadata(metadata)
+        with DatasetWriter(root, owned=(path.relative_to(root).as_posix(),)) as writer:
+            writer.write_table(path.relative_to(root).as_posix(), old.schema, [old])
+            writer.commit()
+
+
+def test_datasets_of_format_1_0_still_read_and_validate(copy: Path) -> None:
+    as_before(copy)
+    report = validate(copy)
+    assert report.ok, report.findings
+    rows = rsat_data.load(copy, split=None)
+    assert "confidence" not in rows.columns and "invalid_reason" not in rows[0]
+    assert rows[0]["valid"].dtype == bool and rows[0]["jaw"].shape[1] == 3
+    with pytest.raises(DatasetError, match="no column 'confidence'"):
+        rsat_data.load(copy, split=None, columns=["confidence"])
+
+
+def test_reasons_must_agree_with_valid(copy: Path) -> None:
+    def wrong(rows: list[dict[str, Any]]) -> None:
+        rows[0]["invalid_reason"] = [""] * len(rows[0]["invalid_reason"])
+        rows[1]["invalid_reason"] = ["lost"] * len(rows[1]["invalid_reason"])
+        rows[2]["confidence"] = rows[2]["confidence"] + np.float32(1)
+        rows[3]["invalid_reason"] = ["fog", *rows[3]["invalid_reason"][1:]]
+
+    file = rewrite(copy, wrong)
+    findings = [(f.row, f.message) for f in validate(copy).findings if f.check == "values" and f.file == file]
+    assert {row for row, _ in findings} == {0, 1, 2, 3}
+    assert any("no reason for a frame" in text for row, text in findings if row == 0)
+    assert any("for a frame that is valid" in text for row, text in findings if row == 1)
+    assert any("'fog'" in text for row, text in findings if row == 3)
