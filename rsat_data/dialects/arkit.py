@@ -88,10 +88,11 @@ def _json(path: Path) -> tuple[list[str], np.ndarray, dict[str, Any]]:
     names, frames = content.get("names"), content.get("frames")
     if not isinstance(names, list) or not isinstance(frames, list):
         raise BadDialectFile(f"{path} lacks the lists 'names' and 'frames'.", path=path)
-    rows: list[Any] = [frame.get("weights") if isinstance(frame, dict) else frame for frame in frames]
-    if not all(isinstance(row, list) for row in rows):
+    rows = [frame.get("weights") if isinstance(frame, dict) else frame for frame in frames]
+    whole = [row for row in rows if isinstance(row, list)]
+    if len(whole) != len(rows):
         raise BadDialectFile(f"{path}: a frame has no list 'weights'.", path=path)
-    known, table = _table(names, rows, path)
+    known, table = _table(names, whole, path)
     return known, table, content
 
 
