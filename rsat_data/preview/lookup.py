@@ -68,7 +68,8 @@ def find_head(head_id: str, given: str | Path | None = None) -> HeadModel:
     """The head that codes belong to.
 
     Args:
-        head_id: name, version and hash, as in the column ``head_model``.
+        head_id: name, version and hash, as in the column ``head_model``; or the bare name of a head, as imported rows
+            have it whose codes came without one.
         given: name or file of another head to draw the codes with all the same, such as a newer version of theirs.
 
     Raises:
@@ -81,20 +82,22 @@ def find_head(head_id: str, given: str | Path | None = None) -> HeadModel:
     if given is not None:
         return load_head(given)
     here: list[str] = []
+    advice = "Import that head (rsat-data models import-flame --help), or name its file: --head FILE."
     for entry in list_heads():
         if not entry.here:
+            if entry.name == head_id:
+                advice = f"Import it once: {entry.how}; or name its file: --head FILE."
             continue
         _, metadata, sha256 = read_head_file(entry.path)
         here.append(f"{metadata['name']}-{metadata['version']}@{sha256[:12]}")
-        if here[-1] == head_id:
+        if head_id in (here[-1], entry.name):
             return load_head(entry.name)
     name = head_id.split("@")[0]
     newer = next((other for other in here if other.split("@")[0] == name), None)
-    advice = (
-        f"This installation has another edition of it ({newer}). Build the dataset again, or draw the codes with that "
-        "edition, which may be off by a little: --head open."
-        if newer is not None
-        else "Import that head (rsat-data models import-flame --help), or name its file: --head FILE."
-    )
+    if newer is not None:
+        advice = (
+            f"This installation has another edition of it ({newer}). Build the dataset again, or draw the codes with "
+            "that edition, which may be off by a little: --head open."
+        )
     known = ", ".join(here)
     raise HeadMismatch(f"The head {head_id} of these codes is not on this machine. Here: {known}.", hint=advice)

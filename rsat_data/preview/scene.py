@@ -189,6 +189,8 @@ class Scene:
             "" if word is None else str(word).replace("_", " ") for word in ([""] * num if words is None else words)
         ]
         reprojection = column("reprojection_px")
+        if reprojection is not None:
+            reprojection[~valid & (reprojection == 0)] = np.nan  # no face was seen there
         return Tracks(
             valid,
             tuple("" if ok else reason for ok, reason in zip(valid, reasons, strict=True)),

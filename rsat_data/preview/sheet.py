@@ -55,12 +55,12 @@ def draw_sheet(scene: Scene, tracks: Tracks, chosen: Sequence[Telling], drawn_wi
         left = no_video(tall, CELL) if crop is None else crop
         sheet[y : y + tall, x : x + CELL] = left
         sheet[y : y + tall, x + CELL : x + 2 * CELL] = mesh_panels(crop, posed.colour[0])[0]
-        paint.tag(sheet, (x, y), str(number + 1), SIZE, paint.PAPER, paint.INK)
         _caption(sheet, (x, y + tall + 4), telling, scene, tracks)
         if not tracks.valid[frame]:
             paint.frame_in(sheet[y : y + tall, x : x + 2 * CELL], paint.BAD)
             words = f"INVALID  {tracks.reasons[frame]}".rstrip()
             paint.tag(sheet, (x + 36, y), paint.fit(words, SIZE, 2 * CELL - 60, True), SIZE, paint.PAPER, paint.BAD)
+        paint.tag(sheet, (x, y), str(number + 1), SIZE, paint.PAPER, paint.INK)
     strip, _ = curves(tracks, width - 2 * GAP, STRIP, scene.fps, wanted)
     y = HEADER + rows * cell_height
     sheet[y : y + STRIP, GAP : width - GAP] = strip

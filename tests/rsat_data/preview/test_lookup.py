@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,15 @@ import pytest
 from model.head import HeadModel
 from rsat_data.errors import DatasetError, HeadMismatch, ModelFileError
 from rsat_data.preview.lookup import find_head, find_row, nearest, sample_rows
+
+
+@pytest.fixture(autouse=True)
+def no_imported_heads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whatever the user of this machine has imported."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RSAT_DATA_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
 
 NAMES = ["row_12ab", "row_12cd", "row_77ff", "other"]
 
@@ -59,6 +69,13 @@ def test_another_edition_of_a_head_is_not_taken_silently(open_head: HeadModel) -
         find_head(f"{open_head.name}@0123456789ab")
     assert open_head.id in caught.value.hint and "--head open" in caught.value.hint
     assert find_head(f"{open_head.name}@0123456789ab", "open").id == open_head.id
+
+
+def test_a_bare_name_is_enough_and_says_how_to_import_it() -> None:
+    assert find_head("open").name.startswith("open-head")
+    with pytest.raises(HeadMismatch) as caught:
+        find_head("flame2020")
+    assert "import-flame FILE --name flame2020" in caught.value.hint
 
 
 def test_an_absent_head_says_how_to_get_it(tmp_path: Path) -> None:

@@ -154,6 +154,15 @@ def test_the_gaze_ray_follows_the_eyes(previewable: Path, open_head: HeadModel) 
     assert (sideways[:, 0] < -1).all() and np.abs(sideways[:, 1]).max() < 1, "towards the picture's left"
 
 
+def test_no_face_is_no_small_error(open_head: HeadModel, tmp_path: Path) -> None:
+    """Rows hold 0 for the reprojection of frames in which no face was seen."""
+    dataset = make_previewable(tmp_path, open_head)
+    row = dict(rsat_data.load(dataset, split=None)[0])
+    row["reprojection_px"] = np.where(row["valid"], 1.0, 0.0)
+    known = Scene(row, open_head).tracks().reprojection_px  # type: ignore[arg-type]
+    assert (np.isnan(known) == ~np.asarray(row["valid"])).all()
+
+
 def test_curves_leave_gaps_where_nothing_is_known(previewable: Path, open_head: HeadModel) -> None:
     tracks = Scene(rsat_data.load(previewable, split=None)[0], open_head).tracks()
     tracks.reprojection_px[:] = np.nan
