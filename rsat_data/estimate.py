@@ -15,7 +15,7 @@ from rsat_data.workspace import DONE, Workspace
 #: ``python -m benchmarks.build`` printed for three real clips with one or two people; see docs/benchmarks.md.
 DEFAULT_COST = {"ingest": 0.467, "faces": 3.232, "speech": 1.410, "flame": 0.296, "assemble": 0.022}
 #: The same for the stage `flame` with the profile `full`; see docs/photometric.md.
-FULL_COST = 4.0
+FULL_COST = 8.0
 
 #: Bytes on disk per second of video with two persons, workspace and dataset together: 15.3 MB for 20 s, measured.
 BYTES_PER_SECOND = 765_000

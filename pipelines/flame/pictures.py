@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,4 +48,6 @@ class Frames:
         while len(self._held) < stop - start:
             frame = next(self._source)
             self._held.append(np.ascontiguousarray(frame[..., 0]) if self._grey else frame)
+        if self._first + len(self._held) == self._num and isinstance(self._source, Generator):
+            self._source.close()  # the file is not held open between passes
         return np.stack(self._held[: stop - start])
