@@ -15,11 +15,11 @@ import torch
 from scipy.spatial import cKDTree
 
 from model.head.calibrate import CalibrationConfig, Detector, calibrate
-from model.head.correspond import Correspondence, correspond, vertex_normals
+from model.head.correspond import MAX_DISTANCE_M, Correspondence, correspond, vertex_normals
 from model.head.landmarks import LandmarkEmbedding
 from model.head.load import HeadModel, head_from_arrays
 
-ROUGH = CalibrationConfig(identities=2, yaw_deg=(-20.0, 0.0, 20.0), pitch_deg=(-10.0, 0.0, 10.0), identity_scale=0.5)
+ROUGH = CalibrationConfig(identities=1, yaw_deg=(-20.0, 0.0, 20.0), pitch_deg=(-10.0, 0.0, 10.0))
 """Portraits for the first, rough landmarks."""
 CALIBRATION = CalibrationConfig(identities=8)
 """Portraits for the final ones."""
@@ -161,7 +161,9 @@ def carried_groups(
         indicator[source.groups[name], column] = 1
     share = found.transfer(source.faces, indicator).numpy()
     near = skin & (found.distance < FAR_M)
-    masks: dict[str, np.ndarray] = {name: near & (share[:, column] > 0.5) for column, name in enumerate(CARRIED_OVER)}
+    # The mouth's and the nose's insides lie near lips and face as well, but face elsewhere.
+    fine = near & (found.valid | (found.distance > MAX_DISTANCE_M))
+    masks: dict[str, np.ndarray] = {name: fine & (share[:, column] > 0.5) for column, name in enumerate(CARRIED_OVER)}
     for region, name in MASKS.items():
         if region in given:
             mask = np.zeros(target.num_vertices, dtype=bool)

@@ -295,8 +295,11 @@ def convert_ict(
     posedirs, angles = [], {}
     for joint, actions in POSED.items():
         index = JOINT_NAMES.index(joint)
-        given = None
-        if joint != "jaw":
+        if joint == "jaw":
+            teeth = masks["lower_teeth"]
+            sideways = [_turn_about_y(template[teeth] - jaw, targets[key][teeth]) for key, _ in actions[1:]]
+            given = [angle, *sideways]
+        else:
             given = [_gaze_angle(key) for key, _ in actions]
         chosen = [PosedTarget(joint, axis, targets[key]) for key, axis in actions]
         dirs, made = correctives(chosen, template, joints[index], weights[:, index], given)
@@ -342,6 +345,12 @@ def convert_ict(
         "frame": "OpenCV: x right in the image (the subject's left), y down, z away from the camera; metres",
     }
     return tensors, metadata
+
+
+def _turn_about_y(arm: np.ndarray, delta: np.ndarray) -> float:
+    """The small angle about y (radians) that moves points (N, 3) about the origin by (N, 3), by least squares."""
+    velocity = np.cross([0.0, 1.0, 0.0], arm)
+    return float((velocity * delta).sum() / (velocity**2).sum())
 
 
 def _gaze_angle(name: str) -> float:

@@ -9,6 +9,7 @@ frame), then kept.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -298,7 +299,9 @@ class _Solver:
         basis = torch.eye(3)
         turning = torch.linalg.cross(basis[None, :, None].expand(batch, 3, *arm.shape[1:2], 3), arm[:, None])
         shifting = (basis[:, None] * self.root[:, None]).expand(batch, -1, -1, -1)
-        moving = torch.func.vmap(push)(tangent).transpose(0, 1)  # (B, M - 6, 3K)
+        with warnings.catch_warnings():  # torch's own forward derivatives use its deprecated compiler when first loaded
+            warnings.simplefilter("ignore", DeprecationWarning)
+            moving = torch.func.vmap(push)(tangent).transpose(0, 1)  # (B, M - 6, 3K)
         motion = torch.cat([turning.flatten(2), shifting.flatten(2), moving], dim=1)  # (B, M, 3K)
         codes = self.unpack(q, rows)
         angles = [codes[name] for name in ("rotation", "neck", "jaw", "eyes")]
@@ -317,9 +320,16 @@ class _Solver:
         wide = q.double()
         beyond = self._beyond(wide) / self.config.limit_sd**2
         by_expression = unposed @ self.dirs
-        if head.J_exprdirs is not None:  # joints that follow the expression: in the gradient, too little for the matrix
-            joints = tangents.of_joints(head.parents) * self.root.repeat_interleave(3)
-            by_expression = by_expression + (joints @ residual[..., None])[..., 0] @ head.J_exprdirs.flatten(0, 1)
+        if head.J_exprdirs is not None:  # joints that follow the expression, as they follow the shape
+            follow = head.J_exprdirs.flatten(0, 1)  # (15, E)
+            joints = tangents.of_joints(head.parents) * self.root.repeat_interleave(3)  # (B, 15, 3K)
+            mixed = follow.T @ (tangents.back(joints) @ self.dirs)  # (B, E, E)
+            twice = follow.T @ (joints @ joints.mT) @ follow
+            normal[:, :e, :e] += (mixed + mixed.mT + twice).double()
+            between = ((motion @ joints.mT) @ follow).double()  # (B, M, E)
+            normal[:, e:, :e] += between
+            normal[:, :e, e:] += between.mT
+            by_expression = by_expression + (joints @ residual[..., None])[..., 0] @ follow
         gradient = torch.cat([by_expression, (motion @ residual[..., None])[..., 0]], dim=1).double()
         gradient = gradient + self.precision * wide + beyond
         diagonal = torch.arange(n)

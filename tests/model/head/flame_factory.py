@@ -40,7 +40,7 @@ Select.__module__ = "chumpy.reordering"
 @contextmanager
 def chumpy() -> Iterator[None]:
     """Make ``chumpy.ch.Ch`` importable while a file is written."""
-    names = {"chumpy": {}, "chumpy.ch": {"Ch": Ch}, "chumpy.reordering": {"Select": Select}}
+    names: dict[str, dict[str, Any]] = {"chumpy": {}, "chumpy.ch": {"Ch": Ch}, "chumpy.reordering": {"Select": Select}}
     for name, content in names.items():
         module = ModuleType(name)
         module.__dict__.update(content)

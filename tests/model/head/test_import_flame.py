@@ -91,7 +91,7 @@ def test_npz_gives_the_same_head_as_the_pickle(tmp_path: Path) -> None:
     dense = {key: value for key, value in model.items() if isinstance(value, np.ndarray)}
     packed = tmp_path / "model.npz"
     dirs = dense.pop("shapedirs")
-    np.savez(
+    np.savez(  # type: ignore[arg-type]
         packed, **dense, J_regressor=model["J_regressor"].toarray(), shapedirs=dirs[..., :300], exprdirs=dirs[..., 300:]
     )
     head = imported(packed)
