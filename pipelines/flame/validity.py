@@ -1,7 +1,7 @@
 """Which frames of a fit can be trusted, why others cannot, and how much each is worth: pure functions of arrays.
 
 Reasons are looked for in this order, and the first that holds is given: lost, outside, turned, swap, jump, misfit,
-occluded, blurred, drift. docs/tracking.md describes every one.
+occluded, blurred, drift. docs/validity.md describes every one.
 """
 
 from __future__ import annotations
@@ -118,13 +118,13 @@ class Fitted:
 # Confidence -------------------------------------------------------------------------------------------------------
 
 CONFIDENCE = {
-    "bias": 8.15,
+    "bias": 6.42,
     "turn": 0.3,
-    "outside": 1.38,
-    "hidden": 0.3,
+    "outside": 0.3,
+    "hidden": 1.41,
     "blur": 0.3,
-    "error": 4.41,
-    "score": 0.3,
+    "error": 2.98,
+    "score": 5.73,
     "glasses": 0.3,
 }
 """Weights of a logistic model of the chance that the face's vertices lie in the picture, on average, within 4 % of the

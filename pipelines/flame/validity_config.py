@@ -9,7 +9,7 @@ from rsat_data.errors import ConfigError
 
 @dataclass(frozen=True)
 class FlameValidity:
-    """Limits beyond which a frame is not valid. ``docs/tracking.md`` says how each quantity is measured."""
+    """Limits beyond which a frame is not valid. ``docs/validity.md`` says how each quantity is measured."""
 
     max_turn_deg: float = 60.0
     """Angle between where the face looks and the way to the camera; beyond it half of the landmarks are guesses."""

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def scene(head: HeadModel, tmp_path_factory: pytest.TempPathFactory) -> Scene:
         flip = np.diag([1.0, -1.0, -1.0])
         matrix = np.tile(np.eye(4, dtype=np.float32), (FRAMES, 1, 1))
         matrix[:, :3, :3] = flip @ Rotation.from_rotvec(rotation).as_matrix() @ flip
-        quality = {"confidence": valid * 0.9, "blur": np.full(FRAMES, 90.0), "yaw_deg": np.degrees(rotation[:, 1])}
+        quality: dict[str, Any] = {"confidence": valid * 0.9, "blur": np.full(FRAMES, 90.0), "yaw_deg": np.degrees(rotation[:, 1])}
         np.savez(
             folder / f"{person}.npz", landmarks=landmarks, blendshapes=scores, valid=valid, matrix=matrix, **quality
         )
@@ -147,6 +148,28 @@ def test_a_gpu_that_is_not_there_is_a_config_error(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="flame.device is 'cuda'"):
         STAGE.run(context(scene.folder, tmp_path / "out"), FlameConfig(device="cuda"))
+
+
+def test_three_frames_or_numbers_that_are_none_end_with_a_reason(scene: Scene, tmp_path: Path) -> None:
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    record = json.loads((scene.folder / "faces.json").read_text(encoding="utf-8"))
+    record["persons"] = record["persons"][:1]
+    (folder / "faces.json").write_text(json.dumps(record), encoding="utf-8")
+    (folder / "A.mp4").write_bytes((scene.folder / "A.mp4").read_bytes())
+    with np.load(scene.folder / "A.npz") as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    np.savez(folder / "A.npz", **(arrays | {"valid": np.arange(FRAMES) % 20 == 7}))
+    with pytest.raises(SkippedClip, match=r"person A: 2 of 40 frames can be trusted; the others: lost 95%"):
+        STAGE.run(context(folder, tmp_path / "few"), FlameConfig())
+    landmarks = arrays["landmarks"].copy()
+    landmarks[10:15, 100] = np.nan
+    np.savez(folder / "A.npz", **(arrays | {"landmarks": landmarks}))
+    ctx = context(folder, tmp_path / "nan")
+    STAGE.run(ctx, FlameConfig())
+    with np.load(ctx.out / "A.npz") as stored:
+        assert (stored["reason"][10:15] == 1).all() and stored["valid"].sum() == FRAMES - 5
+        assert all(np.isfinite(stored[name]).all() for name in stored.files)
 
 
 def test_key_names_the_head_and_import_is_cheap(head: HeadModel) -> None:
