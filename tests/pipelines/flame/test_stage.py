@@ -73,7 +73,11 @@ def scene(head: HeadModel, tmp_path_factory: pytest.TempPathFactory) -> Scene:
         flip = np.diag([1.0, -1.0, -1.0])
         matrix = np.tile(np.eye(4, dtype=np.float32), (FRAMES, 1, 1))
         matrix[:, :3, :3] = flip @ Rotation.from_rotvec(rotation).as_matrix() @ flip
-        quality: dict[str, Any] = {"confidence": valid * 0.9, "blur": np.full(FRAMES, 90.0), "yaw_deg": np.degrees(rotation[:, 1])}
+        quality: dict[str, Any] = {
+            "confidence": valid * 0.9,
+            "blur": np.full(FRAMES, 90.0),
+            "yaw_deg": np.degrees(rotation[:, 1]),
+        }
         np.savez(
             folder / f"{person}.npz", landmarks=landmarks, blendshapes=scores, valid=valid, matrix=matrix, **quality
         )
