@@ -47,7 +47,12 @@ def grid_of(track: Track) -> Grid:
     if not 1.0 <= track.fps <= 1000.0:
         raise UnsupportedSource(f"{track.fps:g} frames a second cannot be right.", hint="Give the rate with --fps.")
     count = int(np.floor((steps[-1] - steps[0] + 1) * (FPS / track.fps) + 1e-6))
-    if not 1 <= count <= _MAX_FRAMES:
+    if count < 1:
+        raise UnsupportedSource(
+            f"{track.num_frames} frames at {track.fps:g} a second are shorter than one frame of a dataset, 1/25 s.",
+            hint="Leave that sequence out.",
+        )
+    if count > _MAX_FRAMES:
         raise UnsupportedSource(f"The time steps span {count} frames of 1/25 s, which cannot be right.")
     place = steps[0] + np.arange(count) * (track.fps / FPS)  # in the track's own steps
     before = np.clip(np.searchsorted(steps, place + 1e-9, side="right") - 1, 0, len(steps) - 1)

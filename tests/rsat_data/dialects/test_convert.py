@@ -17,7 +17,7 @@ from rsat_data.reader import load
 from tests.rsat_data.dialects.conftest import CODES, vhap_arrays
 from tests.rsat_data.dialects.test_vhap_npz import tracked
 
-FRAMES = 20
+FRAMES = 4
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 
 
@@ -43,7 +43,7 @@ def open_dataset(tmp_path: Path) -> Path:
     codes["rotation"][:, 1] = np.linspace(-0.3, 0.3, FRAMES)
     shape = np.zeros(head.num_shape, np.float32)
     shape[:3] = [1.0, -1.0, 0.5]
-    arrays = vhap_arrays(codes, slice(None)) | {"shape": shape, "head_model": np.array(head.id)}
+    arrays = vhap_arrays(codes, slice(None)) | {"shape": shape, "head_model": np.array(head.id), "timestep_id": None}
     path = tracked(tmp_path / "in", **arrays)
     out = tmp_path / "open"
     assert run(["import", "--format", "vhap-npz", str(path), "--silence", "--out", str(out), "--quiet"]) == 0

@@ -24,7 +24,7 @@ def track(frames: int, fps: float, steps: np.ndarray | None = None) -> Track:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(2, 60), st.sampled_from([23.976, 24.0, 29.97, 30.0, 50.0, 60.0]))
+@given(st.integers(3, 60), st.sampled_from([23.976, 24.0, 29.97, 30.0, 50.0, 60.0]))
 def test_a_steady_motion_stays_steady(frames: int, fps: float) -> None:
     given_track = track(frames, fps)
     grid = grid_of(given_track)
@@ -61,5 +61,7 @@ def test_a_frame_that_is_not_valid_spoils_its_neighbours() -> None:
 def test_rates_and_spans_that_cannot_be() -> None:
     with pytest.raises(UnsupportedSource, match="frames a second"):
         grid_of(track(5, 0.5))
+    with pytest.raises(UnsupportedSource, match="shorter than one frame"):
+        grid_of(track(2, 60.0))
     with pytest.raises(UnsupportedSource, match="cannot be right"):
         grid_of(track(2, 25.0, np.array([0, 10**9])))

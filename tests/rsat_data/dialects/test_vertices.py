@@ -18,7 +18,7 @@ from tests.rsat_data.dialects.conftest import CODES, difference
 from tests.rsat_data.dialects.test_vhap import pixels_of
 from tests.rsat_data.dialects.test_vhap_npz import tracked
 
-FRAMES = 6
+FRAMES = 3
 # torch.func, which the solver uses, warns of something inside torch itself.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 
