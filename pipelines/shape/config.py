@@ -21,8 +21,8 @@ class ShapeConfig(FitConfig):
     """Candidates for the focal length, ascending, same unit: evidence is kept for each of them."""
     face_frames: int = 12
     """Frames over which the look of a face is averaged: the most frontal, with eyes open and mouth shut."""
-    voice: Literal["auto", "off"] = "auto"
-    """auto: with the speaker embedding where its file can be had; off: without."""
+    voice: Literal["auto", "none"] = "auto"
+    """auto: with the speaker embedding where its file can be had; none: without."""
     voice_min_s: float = 1.6
     """Least speech, alone and in seconds, that makes a voice."""
 
