@@ -70,7 +70,12 @@ def make_clip(head: HeadModel, frames: int, seed: int = 0) -> Clip:
 
 
 def adam_frame(
-    head: HeadModel, shape: torch.Tensor, start: np.ndarray, seen: Observations, config: FitConfig
+    head: HeadModel,
+    shape: torch.Tensor,
+    start: np.ndarray,
+    seen: Observations,
+    config: FitConfig,
+    camera: Camera = CAMERA,
 ) -> np.ndarray:
     """Codes (E + 15,) of one frame by ``ADAM_STEPS`` steps of Adam on the same loss and priors."""
     e = head.num_expression
@@ -84,7 +89,7 @@ def adam_frame(
     for _ in range(ADAM_STEPS):
         optimiser.zero_grad()
         codes = torch.cat(parts)[None]
-        points = reference.landmarks(head, shape, codes, CAMERA)
+        points = reference.landmarks(head, shape, codes, camera)
         cost = reference.data_cost(points, observed, weights, pair_weights, deviation, config.cauchy).sum()
         cost = cost + 0.5 * (parts[0] / config.expression_sd).square().sum()
         cost = cost + 0.5 * (parts[1][:3] / config.jaw_sd).square().sum()

@@ -36,7 +36,7 @@ class FitConfig:
     """Prior standard deviation of whitened shape codes."""
     shape_frames: int = 24
     """Frames from which the shape is solved: the first the most frontal, the others as different as possible."""
-    shape_evidence: float = 4.0
+    shape_evidence: float = 8.0
     """How many independent pictures those frames count for; landmark errors of one face repeat from frame to frame."""
     shape_iterations: int = 30
     """Joint iterations of shape and codes."""
@@ -71,7 +71,7 @@ class FitConfig:
     eye_max_rad: float = 0.7
     """Soft limit of an eye's angles to either side, radians."""
 
-    smooth_expression: float = 0.08
+    smooth_expression: float = 0.06
     """Standard deviation of an expression's second difference over time (1/frame^2)."""
     smooth_lids: float = 0.5
     """The same for blinks and squints, which last four frames and must keep their depth."""
@@ -81,11 +81,11 @@ class FitConfig:
     """The same for the jaw's other two angles, radians."""
     smooth_eyes: float = 0.15
     """The same for the eyes' angles, radians: saccades are jumps."""
-    smooth_rotation: float = 0.004
+    smooth_rotation: float = 0.003
     """The same for the head's rotation, radians."""
-    smooth_translation_m: float = 0.0004
+    smooth_translation_m: float = 0.0003
     """The same for the head's translation across the image, metres."""
-    smooth_depth_m: float = 0.0005
+    smooth_depth_m: float = 0.0004
     """The same for the head's distance, metres: landmarks barely see it, so it jitters most."""
 
     iterations: int = 8
