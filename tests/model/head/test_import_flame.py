@@ -91,9 +91,12 @@ def test_npz_gives_the_same_head_as_the_pickle(tmp_path: Path) -> None:
     dense = {key: value for key, value in model.items() if isinstance(value, np.ndarray)}
     packed = tmp_path / "model.npz"
     dirs = dense.pop("shapedirs")
-    np.savez(  # type: ignore[arg-type]
-        packed, **dense, J_regressor=model["J_regressor"].toarray(), shapedirs=dirs[..., :300], exprdirs=dirs[..., 300:]
-    )
+    arrays = dense | {
+        "J_regressor": model["J_regressor"].toarray(),
+        "shapedirs": dirs[..., :300],
+        "exprdirs": dirs[..., 300:],
+    }
+    np.savez(packed, **arrays)  # type: ignore[arg-type]
     head = imported(packed)
     for name in ("v_template", "shapedirs", "exprdirs", "posedirs", "J_template", "weights"):
         torch.testing.assert_close(getattr(head, name), getattr(pickled, name))
