@@ -143,8 +143,9 @@ class _Solver:
         # The same weight for a face near and far, and for many samples and few.
         noise = float(np.hypot(appearance.noise, config.noise))
         share = np.float32(1.0 / config.redundancy * 4000.0 / config.samples)
+        points = _own_points(self.surface, self.shape.astype(np.float64).tobytes())
         term = PhotometricTerm(
-            _own_points(self.surface, self.shape), images, camera, target, weight * share, noise,
+            points, images, camera, target, weight * share, noise,
             config.cauchy, config.matte_weight, self.threads,
         )  # fmt: skip
         factor = config.smooth if smooth else _UNSMOOTHED
@@ -156,16 +157,10 @@ class _Solver:
         )  # fmt: skip
 
 
-_points: dict[tuple[int, bytes], LandmarkModel] = {}
-
-
-def _own_points(surface: Surface, shape: np.ndarray) -> LandmarkModel:
-    """The sample points of one subject; the last one is kept."""
-    key = (id(surface), np.asarray(shape, np.float64).tobytes())
-    if key not in _points:
-        _points.clear()
-        _points[key] = surface.points.with_shape(np.asarray(shape, np.float64))
-    return _points[key]
+@lru_cache(maxsize=1)
+def _own_points(surface: Surface, shape: bytes) -> LandmarkModel:
+    """The sample points of one subject; ``shape`` (S,) float64 as bytes, so that it can be a key."""
+    return surface.points.with_shape(np.frombuffer(shape, dtype=np.float64))
 
 
 def refine(

@@ -31,7 +31,7 @@ _HIDDEN = ("lashes", "teeth", "tongue", "mouth_interior", "eye_sockets")
 """Parts whose colours are not compared: thin, translucent, or not modelled well enough to be told from the dark."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Surface:
     """Face and eyeballs of a head, ready for the kernels. Vertices are those of ``head``, a subset of the whole."""
 
