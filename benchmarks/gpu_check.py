@@ -393,7 +393,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not chosen:
         print(f"No check is called {options.only!r}: {', '.join(check.name for check in CHECKS)}.", file=sys.stderr)
         return 2
-    setting = Setting(device, 8, 64, 1, warm_ups=0) if options.small else Setting(device, 256, 512, 5)
+    setting = Setting(device, 256, 512, 5)
+    if device == "cpu":  # the torch paths are made for GPUs: on a CPU they are slow
+        setting = Setting(device, 32, 256, 1)
+    if options.small:
+        setting = Setting(device, 8, 64, 1, warm_ups=0)
     rows, good = run_checks(setting, chosen, lambda words: print(words, file=sys.stderr, flush=True))
     print(describe_machine())
     print(describe_device(device))
