@@ -14,7 +14,7 @@ from rsat_data.workspace import DONE, Workspace
 #: Processor seconds per second of video, where this workspace has no measurement of its own: what
 #: ``python -m benchmarks.build`` printed for three real clips with one or two people; see docs/benchmarks.md. That of
 #: shape is from clips of 8 s (docs/subjects.md): it does not grow with a clip's length.
-DEFAULT_COST = {"ingest": 0.467, "faces": 3.232, "speech": 1.410, "shape": 2.5, "flame": 0.296, "assemble": 0.022}
+DEFAULT_COST = {"ingest": 0.467, "faces": 3.232, "speech": 1.410, "shape": 1.3, "flame": 0.296, "assemble": 0.022}
 #: The same for the stage `flame` with the profile `full`; see docs/photometric.md.
 FULL_COST = 8.0
 

@@ -19,6 +19,8 @@ class ShapeConfig(FitConfig):
     """Focal length where a source's clips do not tell, in units of the longer side of its picture; as in `flame`."""
     focals: tuple[float, ...] = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2)
     """Candidates for the focal length, ascending, same unit: evidence is kept for each of them."""
+    evidence_frames: int = 12
+    """Frames of the evidence, at most ``flame.shape_frames``; 24 took twice the time for the same curves."""
     face_frames: int = 12
     """Frames over which the look of a face is averaged: the most frontal, with eyes open and mouth shut."""
     voice: Literal["auto", "none"] = "auto"
@@ -38,5 +40,7 @@ class ShapeConfig(FitConfig):
                 f"shape.focals must be at least three ascending positive numbers, they are {list(self.focals)}.",
                 hint="For example: --set 'shape.focals=[1.0,1.6,2.5]'",
             )
+        if self.evidence_frames < 1 or self.face_frames < 1:
+            raise ConfigError("shape.evidence_frames and shape.face_frames must be at least 1.")
         if self.voice_min_s < 1.6:
             raise ConfigError(f"shape.voice_min_s is {self.voice_min_s:g}; the network needs at least 1.6 seconds.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,7 +89,7 @@ def run(context: StageContext, config: ShapeConfig) -> Mapping[str, Any]:
                 [crop_camera(*size, entry["crop"], focal) for focal in config.focals],
                 blendshapes=seen["blendshapes"],
                 blendshape_names=BLENDSHAPES,
-                config=config,
+                config=replace(config, shape_frames=min(config.shape_frames, config.evidence_frames)),
             )
         except SkippedClip as error:
             raise SkippedClip(

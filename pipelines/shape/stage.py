@@ -31,7 +31,7 @@ def run(context: StageContext, config: ShapeConfig) -> Mapping[str, Any]:
 
 STAGE: Stage[ShapeConfig] = Stage(
     name="shape",
-    version="2",
+    version="3",
     unit="clip",
     config=ShapeConfig,
     run=run,
