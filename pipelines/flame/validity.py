@@ -299,13 +299,13 @@ def _outside(landmarks: np.ndarray, picture: tuple[float, float, float, float]) 
 def _apart(
     skin: Surface, colours: np.ndarray | None, config: FlameValidity
 ) -> Callable[[np.ndarray, np.ndarray], bool]:
-    """Whether two sets of frames show two people: by proportions and the pattern of light and dark, taken together."""
+    """Whether two sets of frames show two people: proportions and the pattern of light and dark, for one alone may err."""
 
     def apart(one: np.ndarray, two: np.ndarray) -> bool:
         shape, luma = looks_apart(looks_of(colours, skin, one), looks_of(colours, skin, two))
         if colours is None:
             return shape > 1.25 * config.max_shape_change
-        return shape / max(config.max_shape_change, 1e-9) + luma / max(config.max_looks_change, 1e-9) > 2.0
+        return shape > config.max_shape_change and luma > config.max_looks_change
 
     return apart
 

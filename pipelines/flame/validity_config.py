@@ -24,8 +24,7 @@ class FlameValidity:
     jump_frames: int = 5
     """A face that leaves its place by a jump and is back after at most so many frames was a false detection."""
     max_shape_change: float = 0.055
-    """Change of the face's proportions, in units of its size, that makes another person where the looks change as well:
-    where this and ``max_looks_change`` are exceeded on average."""
+    """Change of the face's proportions that, with ``max_looks_change``, makes another person; in units of its size."""
     max_looks_change: float = 0.15
     """Change of the pattern of light and dark on the face (rms of log luma) that makes another person."""
     drift_ratio: float = 2.5
