@@ -63,8 +63,9 @@ def choose(tracks: Tracks, count: int = 12) -> list[Telling]:
     picked: dict[int, list[str]] = {}
     gap = max(MIN_GAP, num // 50)
 
-    def add(frame: int, reason: str) -> None:
-        near = [other for other in picked if abs(other - frame) < gap]
+    def add(frame: int, reason: str, momentary: bool = False) -> None:
+        # Lips and lids open and close within a few frames: only the very next ones show the same.
+        near = [other for other in picked if abs(other - frame) < (2 if momentary else gap)]
         if reason.startswith("invalid"):  # a neighbour would not show what is wrong
             near = [other for other in near if not tracks.valid[other]]
         if near:
@@ -79,7 +80,9 @@ def choose(tracks: Tracks, count: int = 12) -> list[Telling]:
         add(frame, reason)
     usable = tracks.valid if tracks.valid.any() else np.ones(num, bool)
 
-    def extreme(values: np.ndarray | None, words: str, *, lowest: bool = False, floor: float = -np.inf) -> None:
+    def extreme(
+        values: np.ndarray | None, words: str, *, lowest: bool = False, floor: float = -np.inf, momentary: bool = False
+    ) -> None:
         if values is None:
             return
         held = np.where(usable & np.isfinite(values), values, np.nan)
@@ -87,11 +90,11 @@ def choose(tracks: Tracks, count: int = 12) -> list[Telling]:
             return
         frame = int(np.nanargmin(held) if lowest else np.nanargmax(held))
         if lowest or held[frame] > floor:
-            add(frame, words.format(held[frame]))
+            add(frame, words.format(held[frame]), momentary)
 
+    extreme(tracks.mouth, "mouth widest", floor=0.0, momentary=True)
+    extreme(tracks.lids, "eyes closed", lowest=True, momentary=True)
     extreme(tracks.reprojection_px, "worst reprojection {:.1f} px")
-    extreme(tracks.mouth, "mouth widest", floor=0.0)
-    extreme(tracks.lids, "eyes closed", lowest=True)
     extreme(tracks.turn_deg, "most turned {:.0f}\u00b0")
     extreme(tracks.confidence, "least confident {:.2f}", lowest=True)
     extreme(tracks.photometric, "worst photometric")
