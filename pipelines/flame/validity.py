@@ -299,7 +299,7 @@ def _outside(landmarks: np.ndarray, picture: tuple[float, float, float, float]) 
 def _apart(
     skin: Surface, colours: np.ndarray | None, config: FlameValidity
 ) -> Callable[[np.ndarray, np.ndarray], bool]:
-    """Whether two sets of frames show two people: proportions and the pattern of light and dark, for one alone may err."""
+    """Whether two sets of frames show two people: proportions and light and dark, for one alone may err."""
 
     def apart(one: np.ndarray, two: np.ndarray) -> bool:
         shape, luma = looks_apart(looks_of(colours, skin, one), looks_of(colours, skin, two))
