@@ -368,8 +368,8 @@ class Dataset(Sequence["Row"]):
 class Row(Mapping[str, Any]):
     """One row. Cells are made when they are asked for; ``dict(row)`` makes them all.
 
-    (T, D) and (T,) columns are arrays (or None where a row has none), media are ``{"bytes", "path"}`` (or None), the rest
-    plain Python values. Numpy arrays are read-only views: copy what you want to change.
+    (T, D) and (T,) columns are arrays (or None where a row has none), media are ``{"bytes", "path"}`` (or None), the
+    rest plain Python values. Numpy arrays are read-only views: copy what you want to change.
     """
 
     __slots__ = ("_dataset", "_group", "_index", "_shard", "position")

@@ -215,7 +215,8 @@ def _reduce(
     cross = hessian[:, code_at[:, None], shape_at]
     solved = np.linalg.solve(own, np.concatenate([cross, gradient[:, code_at, None]], axis=2))
     reduced = hessian[:, shape_at[:, None], shape_at].sum(axis=0)
-    reduced -= np.einsum("kcs,kct->st", cross, solved[:, :, :-1])
+    # One small product a frame, then their sum: the order of additions does not depend on the number of threads.
+    reduced -= (cross.transpose(0, 2, 1) @ solved[:, :, :-1]).sum(axis=0)
     pull = gradient[:, shape_at].sum(axis=0)
     pull -= np.einsum("kcs,kc->s", cross, solved[:, :, -1])
     return reduced, pull, solved

@@ -40,8 +40,8 @@ class PhotometricConfig:
 
     iterations: int = 6
     """Levenberg-Marquardt iterations of the codes in one round."""
-    smooth: float = 0.3
-    """Factor on all standard deviations of second differences over time; below 1 smooths more than `fast`."""
+    smooth: float = 1.0
+    """Factor on all standard deviations of second differences over time; below 1 smooths more than `fast` does."""
     window: int = 128
     """Frames held in memory at once; long clips are cut into overlapping windows."""
     overlap: int = 16

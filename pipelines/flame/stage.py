@@ -27,7 +27,7 @@ def run(context: StageContext, config: FlameConfig) -> Mapping[str, Any]:
 
 STAGE: Stage[FlameConfig] = Stage(
     name="flame",
-    version="6",
+    version="7",
     unit="clip",
     config=FlameConfig,
     run=run,

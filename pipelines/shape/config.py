@@ -17,7 +17,7 @@ class ShapeConfig(FitConfig):
     """The head model; as in `flame`."""
     focal: float = 1.6
     """Focal length where a source's clips do not tell, in units of the longer side of its picture; as in `flame`."""
-    focals: tuple[float, ...] = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2)
+    focals: tuple[float, ...] = (0.8, 1.0, 1.25, 1.6, 2.0, 2.8, 5.0)
     """Candidates for the focal length, ascending, same unit: evidence is kept for each of them."""
     evidence_frames: int = 12
     """Frames of the evidence, at most ``flame.shape_frames``; 24 took twice the time for the same curves."""

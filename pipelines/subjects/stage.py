@@ -34,7 +34,7 @@ def run(context: StageContext, config: SubjectsConfig) -> Mapping[str, Any]:
 
 STAGE: Stage[SubjectsConfig] = Stage(
     name="subjects",
-    version="1",
+    version="2",
     unit="dataset",
     config=SubjectsConfig,
     run=run,

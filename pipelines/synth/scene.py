@@ -101,16 +101,17 @@ FRAME_CODES = ("expression", "jaw", "neck", "eyes", "rotation", "translation")
 """Fields of :class:`Codes` with one row a frame."""
 
 
-def make_scene(width: int, height: int, seed: int) -> Scene:
+def make_scene(width: int, height: int, seed: int, lens: float = 1.6) -> Scene:
     """Two people side by side about a metre away, faces 200 to 300 pixels wide in a frame of 1280 x 720.
 
     Args:
         width: of the frame, pixels.
         height: of the frame, pixels.
-        seed: the focal length (1.6 times the longer side, within 5 %), distances and turns.
+        seed: distances, turns, and the focal length within 5 % of ``lens``.
+        lens: focal length in units of the longer side. The camera stands where faces stay as large in the frame.
     """
     rng = rng_for(seed, "scene")
-    focal = 1.6 * max(width, height) * float(rng.uniform(0.95, 1.05))
+    focal = lens * max(width, height) * float(rng.uniform(0.95, 1.05))
     camera = Camera(focal, focal, width / 2, height / 2, width, height)
     # The people fill the frame whatever its shape and the focal length: half a frame each.
     distance = 1.05 * float(rng.uniform(0.97, 1.06)) * focal / (1.6 * max(width, 16 / 9 * height))

@@ -28,6 +28,8 @@ class SimulationConfig:
     """Width of the frame, pixels."""
     height: int = 720
     """Height of the frame, pixels."""
+    lens: float = 1.6
+    """Focal length in units of the longer side of the frame; each clip's lies within 5 % of it."""
     clips_per_dyad: int = 1
     """How many clips in a row show the same two people in the same relation."""
     people: int = 0
@@ -87,7 +89,7 @@ def simulate(config: SimulationConfig, index: int, speech: SpeechSource, head: H
     dialogue = speech.dialogue(config.num_frames, rates, config.seed, index, cast)
     mouths = {p: drive_mouth(dialogue, p, articulation=rates[p].articulation) for p in PERSONS}
     motion = behave(dialogue, mouths, rates, clip_seed)
-    scene = make_scene(config.width, config.height, clip_seed)
+    scene = make_scene(config.width, config.height, clip_seed, config.lens)
     shapes = draw_shapes(head.num_shape, relation, config.effects, dyad_seed)
     base = f"synth-{config.seed}-d{dyad:05d}"
     looks = rng_for(dyad_seed, "appearance").choice(2**20, size=2, replace=False)

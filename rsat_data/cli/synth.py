@@ -49,6 +49,13 @@ Beside each <name>.mp4 lie <name>.yaml (what build reads about it) and the truth
 )
 @click.option("--size", default="1280x720", show_default=True, metavar="WxH", help="Frame, pixels.")
 @click.option(
+    "--focal",
+    type=float,
+    default=1.6,
+    show_default=True,
+    help="Focal length of the cameras, in units of the frame's longer side; each lies within 5 % of it.",
+)
+@click.option(
     "--effect-scale",
     type=float,
     default=1.0,
@@ -124,6 +131,8 @@ def make_config(options: dict[str, Any]) -> SynthConfig:
         raise UsageError("--per-person-audio goes with videos; a dataset always holds each person's audio.")
     if not 0.0 <= options["effect_scale"] <= 3.0:
         raise UsageError(f"--effect-scale is {options['effect_scale']:g}; it must lie between 0 and 3.")
+    if not 0.7 <= options["focal"] <= 6.0:
+        raise UsageError(f"--focal is {options['focal']:g}; it must lie between 0.7 and 6.")
     if options["out"].exists() and not options["out"].is_dir():
         raise UsageError(f"--out {options['out']} is a file.", hint="Name a folder.", path=options["out"])
     width, height = parse_size(options["size"])
@@ -136,6 +145,7 @@ def make_config(options: dict[str, Any]) -> SynthConfig:
         seconds=options["seconds"],
         width=width,
         height=height,
+        lens=options["focal"],
         clips_per_dyad=options["clips_per_dyad"],
         hard=hard,
         people=options["people"],

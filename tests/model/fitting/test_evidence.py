@@ -55,16 +55,46 @@ def test_what_cannot_be_fused_is_refused(model: LandmarkModel, truth: Truth) -> 
 def test_a_clear_minimum_is_found(focal: float, sharpness: float) -> None:
     grid = np.geomspace(0.8, 3.6, 9)
     curve = sharpness * np.square(np.log(grid / focal))
-    choice = choose_focal([list(curve / 2), list(curve / 2 + 7.0)], list(grid), 1.6, log_sd=10.0)
+    curves = [list(curve / 2), list(curve / 2 + 7.0)]
+    choice = choose_focal(curves, list(grid), 1.6, log_sd=1.0, trust=1.0, apparent=(0.0, 1.0))
     assert choice.decided and choice.focal == pytest.approx(focal, rel=0.01)
     assert min(choice.curve) == 0
 
 
-def test_flat_or_one_sided_curves_keep_the_default() -> None:
+def test_flat_curves_keep_the_default() -> None:
     grid = (1.0, 1.3, 1.6, 2.0, 2.6)
-    for curves in ([], [(0.1, 0.0, 0.05, 0.1, 0.2)], [(90.0, 60.0, 30.0, 10.0, 0.0)], [(np.nan,) * 5]):
+    for curves in ([], [(0.1, 0.0, 0.05, 0.1, 0.2)], [(np.nan,) * 5]):
         choice = choose_focal(curves, grid, 1.6)
         assert not choice.decided and choice.focal == 1.6
+
+
+def test_a_one_sided_curve_moves_as_far_as_the_prior_lets_it() -> None:
+    grid = (1.0, 1.3, 1.6, 2.0, 2.6)
+    falling = [(9.0, 6.0, 3.0, 1.0, 0.0)]
+    near, far = (choose_focal(falling, grid, 1.6, log_sd=width) for width in (0.2, 0.6))
+    assert near.decided and 1.6 < near.focal < far.focal < 1.6 * np.exp(2 * 0.6)
+
+
+def test_many_clips_say_no_more_than_a_few_independent_ones() -> None:
+    grid = (1.0, 1.3, 1.6, 2.0, 2.6)
+    curve = (3.0, 1.0, 0.0, 0.5, 2.0)
+    few, many = choose_focal([curve] * 4, grid, 1.6), choose_focal([curve] * 50, grid, 1.6)
+    assert few.focal == many.focal and many.curve == pytest.approx(few.curve)
+
+
+def test_perspective_that_the_detector_evens_out_is_restored() -> None:
+    """A clip of a wide lens looks like one of a longer lens, and the other way round."""
+    grid = np.geomspace(0.8, 5.0, 9)
+    a, b = 0.53, 0.24
+    for true in (0.9, 1.6, 3.0):
+        shown = 1 / (a + b / true)
+        curve = 4000 * np.square(np.log(grid / shown))
+        choice = choose_focal([list(curve)], list(grid), 1.6, apparent=(a, b), log_sd=0.5)
+        assert choice.focal == pytest.approx(true, rel=0.06)
+
+
+def test_candidates_and_curves_must_fit_each_other() -> None:
+    grid = (1.0, 1.3, 1.6, 2.0, 2.6)
     with pytest.raises(ValueError, match="ascending"):
         choose_focal([], (1.6, 1.2, 2.0), 1.6)
     with pytest.raises(ValueError, match="one per focal"):
