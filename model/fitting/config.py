@@ -71,6 +71,9 @@ class FitConfig:
     eye_max_rad: float = 0.7
     """Soft limit of an eye's angles to either side, radians."""
 
+    jerk: float = 0.03
+    """Acceleration of the landmarks' centre, in distances between the eyes per frame^2, at which smoothing counts half:
+    what the picture shows to jerk must not be smoothed away."""
     smooth_expression: float = 0.06
     """Standard deviation of an expression's second difference over time (1/frame^2)."""
     smooth_lids: float = 0.5

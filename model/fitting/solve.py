@@ -16,7 +16,7 @@ from scipy.linalg import solveh_banded
 from model.camera import Camera
 from model.fitting.config import FitConfig
 from model.fitting.landmark_model import LandmarkModel
-from model.fitting.problem import Linearisation, Observations, Priors, linearise
+from model.fitting.problem import Linearisation, Observations, Priors, linearise, smoothing_weights
 
 ExtraTerm = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 """A term of the cost that is no landmark: codes (T, P) to cost (T,), gradient (T, P) and Gauss-Newton matrix
@@ -30,13 +30,13 @@ _MAX_LINEAR_STEP = 2.0
 """Largest change of an expression or shape code in one step."""
 
 
-def _bend(codes: np.ndarray, triples: np.ndarray) -> np.ndarray:
-    """Second differences (T - 2, P) over time, 0 where one of the three frames was not seen."""
-    return (codes[:-2] - 2 * codes[1:-1] + codes[2:]) * triples[:, None]
+def _bend(codes: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """Second differences (T - 2, P) over time, times the root of their weights (T - 2,)."""
+    return (codes[:-2] - 2 * codes[1:-1] + codes[2:]) * root[:, None]
 
 
 def _unbend(bends: np.ndarray, num: int) -> np.ndarray:
-    """Transpose of ``_bend``."""
+    """Transpose of ``_bend`` with weights of 1."""
     out = np.zeros((num, bends.shape[1]))
     out[:-2] += bends
     out[1:-1] -= 2 * bends
@@ -64,7 +64,7 @@ def solve_band(
     Args:
         hessian: (T, P, P) blocks, float.
         damping: (T, P) added to their diagonals.
-        triples: (T - 2,) 1 where a second difference counts, 0 else; empty for no smoothing.
+        triples: (T - 2,) weights of the second differences; empty for no smoothing.
         precision: (P,) weight of second differences.
         right: (T, P).
 
@@ -128,16 +128,14 @@ def solve_codes(
     """
     codes = start.copy()
     num, _ = codes.shape
-    window = seen.seen
-    triples = (window[:-2] & window[1:-1] & window[2:]).astype(np.float64) if num > 2 else np.zeros(0)
-    if not priors.smooth.any():
-        triples = np.zeros(0)
+    triples = smoothing_weights(seen, config) if priors.smooth.any() else np.zeros(0)
+    root = np.sqrt(triples)
 
     def smoothing(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if not len(triples):
             return np.zeros(num), np.zeros_like(at)
-        bends = _bend(at, triples)
-        return _share(bends, priors.smooth, num), _unbend(priors.smooth * bends, num)
+        bends = _bend(at, root)
+        return _share(bends, priors.smooth, num), _unbend(priors.smooth * bends * root[:, None], num)
 
     def evaluate(at: np.ndarray) -> Linearisation:
         found = linearise(model, at, seen, camera, priors, config)

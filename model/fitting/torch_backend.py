@@ -19,7 +19,7 @@ from torch import Tensor
 from model.camera import Camera
 from model.fitting.config import FitConfig
 from model.fitting.landmark_model import MOTION, LandmarkModel, Part
-from model.fitting.problem import PAIRS, Linearisation, Observations, Priors
+from model.fitting.problem import PAIRS, Linearisation, Observations, Priors, smoothing_weights
 from model.fitting.solve import _MAX_LINEAR_STEP as MAX_LINEAR_STEP
 from model.fitting.solve import _MAX_STEP as MAX_STEP
 from model.fitting.solve import _MIN_ITERATIONS as MIN_ITERATIONS
@@ -154,9 +154,8 @@ def solve_codes(
         frames = _upload(model, seen, camera, priors, config, place)
         codes = torch.as_tensor(start, dtype=_WIDE, device=place).clone()
         smooth = torch.as_tensor(priors.smooth, dtype=_WIDE, device=place)
-        window = seen.seen
-        whole = window[:-2] & window[1:-1] & window[2:] if len(window) > 2 and priors.smooth.any() else np.zeros(0)
-        triples = torch.as_tensor(whole, dtype=_WIDE, device=place)
+        weights = smoothing_weights(seen, config) if priors.smooth.any() else np.zeros(0)
+        triples = torch.as_tensor(weights, dtype=_WIDE, device=place)
 
         def evaluate(at: Tensor) -> _State:
             found = _evaluate(frames, at)
@@ -348,13 +347,13 @@ def _left_jacobian(vectors: Tensor) -> Tensor:
     return torch.eye(3, dtype=vectors.dtype, device=vectors.device) + first * hat + second * (hat @ hat)
 
 
-def _bend(codes: Tensor, triples: Tensor) -> Tensor:
-    """Second differences (T - 2, P) over time, 0 where one of the three frames was not seen."""
-    return (codes[:-2] - 2 * codes[1:-1] + codes[2:]) * triples[:, None]
+def _bend(codes: Tensor, root: Tensor) -> Tensor:
+    """Second differences (T - 2, P) over time, times the root of their weights (T - 2,)."""
+    return (codes[:-2] - 2 * codes[1:-1] + codes[2:]) * root[:, None]
 
 
 def _unbend(bends: Tensor, num: int) -> Tensor:
-    """Transpose of ``_bend``."""
+    """Transpose of ``_bend`` with weights of 1."""
     out = bends.new_zeros(num, bends.shape[1])
     out[:-2] += bends
     out[1:-1] -= 2 * bends
@@ -367,12 +366,13 @@ def _smoothing(codes: Tensor, triples: Tensor, precision: Tensor) -> tuple[Tenso
     num = len(codes)
     if not len(triples):
         return codes.new_zeros(num), torch.zeros_like(codes)
-    bends = _bend(codes, triples)
+    root = triples.sqrt()
+    bends = _bend(codes, root)
     each = bends.square() @ precision / 6.0
     share = codes.new_zeros(num)
     for start in range(3):
         share[start : start + len(each)] += each
-    return share, _unbend(precision * bends, num)
+    return share, _unbend(precision * bends * root[:, None], num)
 
 
 def _solve_band(
@@ -383,7 +383,7 @@ def _solve_band(
     Args:
         hessian: (T, P, P) blocks.
         damping: (T, P) added to their diagonals.
-        triples: (T - 2,) 1 where a second difference counts; empty for no smoothing.
+        triples: (T - 2,) weights of the second differences; empty for no smoothing.
         precision: (P,) weight of second differences.
         right: (T, P) float64.
 

@@ -10,7 +10,8 @@ from model.fitting import rotations
 from model.fitting.config import FitConfig
 from model.fitting.fit import FitResult, fit_landmarks, interpolate
 from model.fitting.landmark_model import LandmarkModel
-from model.fitting.problem import closed_eyes
+from model.fitting.problem import closed_eyes, observe, smoothing_weights
+from model.fitting.regions import eye_distance
 from model.fitting.start import choose_frames, start_codes, start_pose
 from rsat_data.errors import ConfigError, SkippedClip
 from tests.model.fitting.conftest import CAMERA, Truth, make_truth
@@ -106,6 +107,36 @@ def test_smoothing_lowers_jitter_and_keeps_the_motion(model: LandmarkModel, trut
     slope = np.polyfit(truth.jaw, smooth.jaw[:, 0], 1)[0]
     assert 0.93 < slope < 1.07
     assert np.corrcoef(truth.jaw, smooth.jaw[:, 0])[0, 1] > 0.99
+
+
+def test_a_jerk_of_the_head_is_followed(model: LandmarkModel, truth: Truth) -> None:
+    """Filmed heads jerk more than smoothing allows: what all landmarks show together is motion, not noise."""
+    jerked = truth.landmarks + np.random.default_rng(2).normal(size=truth.landmarks.shape) * 0.5
+    jerked[50:] += (30.0, 8.0)
+    free, stiff = fit(model, jerked), fit(model, jerked, jerk=1e6)
+    around = slice(48, 52)
+    assert stiff.reprojection_px[around].max() > 3 * np.median(stiff.reprojection_px)
+    assert free.reprojection_px[around].max() < 1.7 * np.median(free.reprojection_px)
+
+
+def test_smoothing_weights_fall_with_the_acceleration_of_all_landmarks(model: LandmarkModel, truth: Truth) -> None:
+    def weights(landmarks: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        closed = np.zeros((len(landmarks), 2))
+        return smoothing_weights(observe(landmarks, seen, closed, model.weight, CONFIG), CONFIG)
+
+    landmarks, seen = truth.landmarks.copy(), np.ones(len(truth.landmarks), dtype=bool)
+    calm = weights(landmarks, seen)
+    assert calm.shape == (len(landmarks) - 2,) and calm.min() > 0.8
+    distance = float(np.median(eye_distance(landmarks)))
+    still = np.repeat(landmarks[:1], 9, axis=0)
+    still[4:] += (CONFIG.jerk * eye_distance(landmarks[:1])[0], 0.0)
+    np.testing.assert_allclose(weights(still, np.ones(9, dtype=bool)), [1, 1, 0.5, 0.5, 1, 1, 1], atol=0.02)
+    wild = landmarks.copy()
+    wild[30, 7] += distance  # one landmark alone says little
+    assert weights(wild, seen).min() > 0.75
+    seen[60] = False
+    assert (weights(landmarks, seen)[58:61] == 0).all()
+    assert len(weights(landmarks[:2], seen[:2])) == 0
 
 
 def test_long_clips_in_windows_agree_with_one_window(model: LandmarkModel, truth: Truth) -> None:
