@@ -16,7 +16,7 @@ from rsat_data.errors import EXIT_ERROR, EXIT_INTERRUPTED, RsatError
 #: name -> (module, attribute, one-line help). Rows appear in ``--help`` in this order.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "doctor": ("rsat_data.cli.doctor", "doctor", "Show packages, hardware, model files, and what is missing for more."),
-    "models": ("rsat_data.cli.models", "models", "List, fetch and verify model files."),
+    "models": ("rsat_data.cli.models", "models", "List, fetch and verify model files; bring in FLAME and ICT heads."),
     "synth": ("rsat_data.cli.synth", "synth", "Make conversations whose truth is known."),
     "build": ("rsat_data.cli.build", "build", "Turn a folder of conversation videos into a dataset."),
     "status": ("rsat_data.cli.status", "status", "Show what of a build is done, running, quarantined."),

