@@ -21,7 +21,13 @@ PackageState = Literal["works", "installed", "missing", "broken"]
 IMPORT_TIMEOUT_S = 120.0
 
 #: Where the module is not called like the distribution.
-MODULES = {"opencv-python": "cv2", "opencv-contrib-python": "cv2", "pyyaml": "yaml", "types-pyyaml": "yaml"}
+MODULES = {
+    "opencv-python": "cv2",
+    "opencv-contrib-python": "cv2",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "types-pyyaml": "yaml",
+}
 
 # Imports one module after the other and writes a line for each, so that a crash tells which one it was.
 _PROBE = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 from pathlib import Path
 
@@ -212,3 +213,10 @@ def test_memory_and_disk_of_this_machine(tmp_path: Path) -> None:
     assert free is None or 0 <= free <= total
     assert machine.free_disk(tmp_path / "not" / "there" / "yet") == pytest.approx(machine.free_disk(tmp_path), rel=0.2)
     assert machine.cpu_name()
+
+
+def test_every_core_distribution_is_looked_for_under_its_module() -> None:
+    core = [name for name, _, extra in packages.requirements() if extra is None]
+    assert len(core) > 10
+    for name in core:
+        assert importlib.util.find_spec(packages.module_of(name)) is not None, name
