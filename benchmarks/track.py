@@ -46,9 +46,9 @@ from model.fitting.start import start_codes
 from model.head.load import HeadModel, load_head
 from model.photometric.refine import Landmarks, refine
 from pipelines.faces.blendshapes import BLENDSHAPES
+from pipelines.faces.crop import crop_camera
 from pipelines.flame.config import FlameConfig
 from pipelines.flame.pictures import Frames
-from pipelines.flame.run import crop_camera
 from pipelines.synth.truth import Codes, read_truth
 
 MOTION = ("expression", "jaw", "neck", "eyes", "rotation", "translation")

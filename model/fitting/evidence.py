@@ -64,7 +64,7 @@ class FocalChoice:
     drop: float
     """Difference of the cost between the best and the worst focal length; compare with ``flat``."""
     curve: tuple[float, ...]
-    """Summed cost per candidate, the least at 0."""
+    """Summed cost per candidate as it was weighed (``trust``, ``pictures``), the least at 0."""
 
 
 def most_probable_shape(

@@ -7,19 +7,23 @@ on which frames share a batch. ``reference.py`` holds the slow and obvious form 
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-_FAST = {"contract", "nsz", "reassoc"}
-"""Fused multiply-adds and reordered sums, but no assumption that values are finite."""
+from model.raster.jit import FAST, compiled
+
+_fast = partial(compiled, fastmath=FAST)
+_parallel = partial(compiled, parallel=True)
+
 _BLOCK = 8
 """Frames that share one scratch buffer; small, so that short clips still fill all cores."""
 _MIN_DEPTH = 0.02
 """Metres. Landmarks nearer to the camera than this carry no weight in a step."""
 
 
-@njit(cache=True, fastmath=_FAST)
+@_fast
 def _affine(rest, across, corrective, codes, turn, out):  # type: ignore[no-untyped-def]
     """Out (3 N) = rest + codes (C) across (C, 3 N) + turn (27) corrective (27, 3 N): one long sum a code."""
     num = out.shape[0]
@@ -35,7 +39,7 @@ def _affine(rest, across, corrective, codes, turn, out):  # type: ignore[no-unty
             out[i] += b * row[i]
 
 
-@njit(cache=True, fastmath=_FAST)
+@_fast
 def _turn(m, v):  # type: ignore[no-untyped-def]
     """M v."""
     return (
@@ -45,7 +49,7 @@ def _turn(m, v):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(cache=True, fastmath=_FAST)
+@_fast
 def _turn_back(m, v):  # type: ignore[no-untyped-def]
     """m^T v."""
     return (
@@ -55,7 +59,7 @@ def _turn_back(m, v):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(cache=True, fastmath=_FAST)
+@_fast
 def _swing(arm, pull, jacobian):  # type: ignore[no-untyped-def]
     """Derivative of pull . (turned arm) by the axis-angle: (arm x pull) J."""
     cross = (
@@ -66,7 +70,7 @@ def _swing(arm, pull, jacobian):  # type: ignore[no-untyped-def]
     return _turn_back(jacobian, cross)
 
 
-@njit(cache=True, fastmath=_FAST)
+@_fast
 def _write_linear(linear, k, u, v, jac, n):  # type: ignore[no-untyped-def]
     """Derivatives by the linear codes of landmark k's share (N, 3, C), into the rows n and n + 1."""
     row0, row1, row2 = linear[k, 0], linear[k, 1], linear[k, 2]
@@ -78,7 +82,7 @@ def _write_linear(linear, k, u, v, jac, n):  # type: ignore[no-untyped-def]
         out_v[c] = v0 * row0[c] + v1 * row1[c] + v2 * row2[c]
 
 
-@njit(cache=True, fastmath=_FAST)
+@_fast
 def _add_linear(linear, k, u, v, jac, n):  # type: ignore[no-untyped-def]
     """Like ``_write_linear``, added to what is there."""
     row0, row1, row2 = linear[k, 0], linear[k, 1], linear[k, 2]
@@ -90,7 +94,7 @@ def _add_linear(linear, k, u, v, jac, n):  # type: ignore[no-untyped-def]
         out_v[c] += v0 * row0[c] + v1 * row1[c] + v2 * row2[c]
 
 
-@njit(cache=True, fastmath=_FAST)
+@_fast
 def _turn_changes(turns, jacobians, changes):  # type: ignore[no-untyped-def]
     """Derivatives (27, 3) of the entries of R - I of jaw and eyes by their own axis-angles: hat(J d) R."""
     for joint in range(3):
@@ -104,7 +108,7 @@ def _turn_changes(turns, jacobians, changes):  # type: ignore[no-untyped-def]
                     )
 
 
-@njit(cache=True, fastmath=_FAST)
+@_fast
 def _add_corrective(entries, bends, k, u, v, changes, jac, n, start):  # type: ignore[no-untyped-def]
     """Derivatives by jaw and eye angles through the correctives (N, 27, 3) of landmark k."""
     u0, u1, u2 = u
@@ -129,7 +133,7 @@ def _add_corrective(entries, bends, k, u, v, changes, jac, n, start):  # type: i
         jac[n + 1, c + 2] += dv2
 
 
-@njit(cache=True, fastmath=_FAST)
+@_fast
 def _rows(  # type: ignore[no-untyped-def]
     turns, jacobians, origin, observed, weights, s, cc, intrinsics, num_linear,
     root, root_linear, root_entries, root_bends,
@@ -210,7 +214,7 @@ def _rows(  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, fastmath=_FAST)
+@_fast
 def _pair_rows(pairs, pair_weights, cc, num_points, derive, jac, res, factors):  # type: ignore[no-untyped-def]
     """Rows of the vectors between paired landmarks, from the landmarks' own rows; returns their cost."""
     one, nil = np.float32(1.0), np.float32(0.0)
@@ -236,7 +240,7 @@ def _pair_rows(pairs, pair_weights, cc, num_points, derive, jac, res, factors): 
     return total
 
 
-@njit(cache=True, fastmath=_FAST)
+@_fast
 def _normal(jac, res, gradient, hessian, square):  # type: ignore[no-untyped-def]
     """Gradient = J^T r and hessian = J^T J; rows padded to a multiple of 4 and columns of 16 with zeros.
 
@@ -263,7 +267,7 @@ def _normal(jac, res, gradient, hessian, square):  # type: ignore[no-untyped-def
             hessian[j, i] = square[i, j]
 
 
-@njit(cache=True, parallel=True)
+@_parallel
 def linearise(  # type: ignore[no-untyped-def]
     codes,  # (T, C) float32 linear codes
     turns,  # (T, 4, 3, 3) float32: R_jaw, R_left_eye, R_right_eye, R

@@ -22,11 +22,11 @@ ExtraTerm = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 """A term of the cost that is no landmark: codes (T, P) to cost (T,), gradient (T, P) and Gauss-Newton matrix
 (T, P, P), floats of any kind, finite. It is asked again for every trial step."""
 
-_MAX_STEP = 0.35
+MAX_STEP = 0.35
 """Largest change of an angle (radians) in one step; also the largest relative change of the distance."""
-_MIN_ITERATIONS = 2
+MIN_ITERATIONS = 2
 """Iterations done in any case: the first steps of badly started frames may all be refused."""
-_MAX_LINEAR_STEP = 2.0
+MAX_LINEAR_STEP = 2.0
 """Largest change of an expression or shape code in one step."""
 
 
@@ -95,9 +95,9 @@ def solve_band(
 
 def _step_scale(step: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Factors (T, 1) in (0, 1] that keep frames from turning or moving too far in one step."""
-    angle = np.abs(step[:, -15:-3]).max(axis=1) / _MAX_STEP
-    depth = np.abs(step[:, -1]) / (_MAX_STEP * np.maximum(np.abs(codes[:, -1]), 1e-3))
-    linear = np.abs(step[:, :-15]).max(axis=1, initial=0.0) / _MAX_LINEAR_STEP
+    angle = np.abs(step[:, -15:-3]).max(axis=1) / MAX_STEP
+    depth = np.abs(step[:, -1]) / (MAX_STEP * np.maximum(np.abs(codes[:, -1]), 1e-3))
+    linear = np.abs(step[:, :-15]).max(axis=1, initial=0.0) / MAX_LINEAR_STEP
     return (1.0 / np.maximum.reduce([np.ones(len(step)), angle, depth, linear]))[:, None]
 
 
@@ -184,7 +184,7 @@ def solve_codes(
             for name in ("points", "cost", "gradient", "hessian"):
                 getattr(here, name)[take] = getattr(there, name)[take]
         # Near the optimum float32 noise refuses steps of some frames: they are done, and keep no other waiting.
-        if number >= _MIN_ITERATIONS and gain <= config.tolerance * total:
+        if number >= MIN_ITERATIONS and gain <= config.tolerance * total:
             break
     return codes, here
 

@@ -20,10 +20,7 @@ from model.camera import Camera
 from model.fitting.config import FitConfig
 from model.fitting.landmark_model import MOTION, LandmarkModel, Part
 from model.fitting.problem import PAIRS, Linearisation, Observations, Priors, smoothing_weights
-from model.fitting.solve import _MAX_LINEAR_STEP as MAX_LINEAR_STEP
-from model.fitting.solve import _MAX_STEP as MAX_STEP
-from model.fitting.solve import _MIN_ITERATIONS as MIN_ITERATIONS
-from model.fitting.solve import ExtraTerm
+from model.fitting.solve import MAX_LINEAR_STEP, MAX_STEP, MIN_ITERATIONS, ExtraTerm
 from model.head.pose import axis_angle_to_matrix
 
 FRAMES_AT_ONCE = {"cpu": 32, "cuda": 512}

@@ -3,35 +3,27 @@
 Every job covers some frames and writes to these alone, in a fixed order of operations, so results do not depend on the
 number of threads (``model.raster.jit.run_jobs``). ``reference.py`` holds the slow and obvious forms.
 
+The small functions of turns and affine forms stand in ``model/fitting/kernels.py`` too: numba would not notice a change
+of a kernel in another file (``model.raster.jit``).
+
 Pictures are (T, H, W, 4) uint8: RGB and the matte. They are read bilinearly, and held at their edges.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
-import numba
 import numpy as np
 
-_FAST = {"contract", "nsz", "reassoc"}
-"""Fused multiply-adds and reordered sums, but no assumption that values are finite."""
+from model.raster.jit import fast_kernel
+
 _CHUNK = 64
 """Samples whose rows are held at once: 128 rows of 64 numbers stay in the first-level cache."""
 _MIN_DEPTH = 0.02
 """Metres. Points nearer to the camera than this are not compared."""
 
 
-def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile without Python objects, GIL released, cached where a folder can be written."""
-    try:
-        return numba.njit(function, nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
-    except RuntimeError:
-        return numba.njit(function, nogil=True, fastmath=_FAST, error_model="numpy")
-
-
-@_kernel
+@fast_kernel
 def vertex_normals(first, last, vertices, faces, out):  # type: ignore[no-untyped-def]
     """Unit normals (T, V, 3) of vertices (T, V, 3): mean of the faces round a vertex, weighted by area."""
     for t in range(first, last):
@@ -55,7 +47,7 @@ def vertex_normals(first, last, vertices, faces, out):  # type: ignore[no-untype
                 out[t, v, 0], out[t, v, 1], out[t, v, 2] = n0 / size, n1 / size, n2 / size
 
 
-@_kernel
+@fast_kernel
 def _place(x, y, width, height):  # type: ignore[no-untyped-def]
     """Pixel to the upper left (column, row), and the shares of its right and lower neighbours, of a point."""
     x, y = min(max(x - np.float32(0.5), np.float32(0)), np.float32(width - 1)), y - np.float32(0.5)
@@ -64,7 +56,7 @@ def _place(x, y, width, height):  # type: ignore[no-untyped-def]
     return i, j, x - np.float32(i), y - np.float32(j)
 
 
-@_kernel
+@fast_kernel
 def observe(  # type: ignore[no-untyped-def]
     first, last,
     image,  # (T, H, W, 4) uint8
@@ -133,7 +125,7 @@ def observe(  # type: ignore[no-untyped-def]
                 colour[t, k, c] = (upper * (1 - q) + lower * q) * byte
 
 
-@_kernel
+@fast_kernel
 def _affine(rest, across, corrective, codes, turn, out):  # type: ignore[no-untyped-def]
     """Out (3 N) = rest + codes (C) across (C, 3 N) + turn (27) corrective (27 or 0, 3 N)."""
     num = out.shape[0]
@@ -149,7 +141,7 @@ def _affine(rest, across, corrective, codes, turn, out):  # type: ignore[no-unty
             out[i] += b * row[i]
 
 
-@_kernel
+@fast_kernel
 def _turn(m, x, y, z):  # type: ignore[no-untyped-def]
     return (
         m[0, 0] * x + m[0, 1] * y + m[0, 2] * z,
@@ -158,7 +150,7 @@ def _turn(m, x, y, z):  # type: ignore[no-untyped-def]
     )
 
 
-@_kernel
+@fast_kernel
 def _turn_back(m, v):  # type: ignore[no-untyped-def]
     return (
         m[0, 0] * v[0] + m[1, 0] * v[1] + m[2, 0] * v[2],
@@ -167,7 +159,7 @@ def _turn_back(m, v):  # type: ignore[no-untyped-def]
     )
 
 
-@_kernel
+@fast_kernel
 def _swing(arm, pull, jacobian):  # type: ignore[no-untyped-def]
     """Derivative of pull . (turned arm) by the axis-angle: (arm x pull) J."""
     cross = (
@@ -178,7 +170,7 @@ def _swing(arm, pull, jacobian):  # type: ignore[no-untyped-def]
     return _turn_back(jacobian, cross)
 
 
-@_kernel
+@fast_kernel
 def _changes(turns, jacobians, out):  # type: ignore[no-untyped-def]
     """Derivatives (27, 3) of the entries of R - I of jaw and eyes by their own axis-angles: hat(J d) R."""
     for joint in range(3):
@@ -192,7 +184,7 @@ def _changes(turns, jacobians, out):  # type: ignore[no-untyped-def]
                     )
 
 
-@_kernel
+@fast_kernel
 def _along(linear, k, pull, out):  # type: ignore[no-untyped-def]
     """Add derivatives by the linear codes of sample k's share (N, 3, C) to a row."""
     row0, row1, row2 = linear[k, 0], linear[k, 1], linear[k, 2]
@@ -201,7 +193,7 @@ def _along(linear, k, pull, out):  # type: ignore[no-untyped-def]
         out[c] += u0 * row0[c] + u1 * row1[c] + u2 * row2[c]
 
 
-@_kernel
+@fast_kernel
 def _bend(entries, bends, k, pull, changes, out, start):  # type: ignore[no-untyped-def]
     """Add derivatives by jaw and eye angles through the correctives (N, 27 or 0, 3) of sample k to a row."""
     u0, u1, u2 = pull
@@ -220,7 +212,7 @@ def _bend(entries, bends, k, pull, changes, out, start):  # type: ignore[no-unty
         out[c + 2] += d2
 
 
-@_kernel
+@fast_kernel
 def _collect(jac, res, rows, p, gradient, square):  # type: ignore[no-untyped-def]
     """Add J^T r and the lower triangle of J^T J of the first ``rows`` rows (rounded up to 4; the rest must be 0)."""
     nil = np.float32(0)
@@ -237,7 +229,7 @@ def _collect(jac, res, rows, p, gradient, square):  # type: ignore[no-untyped-de
                 row[j] += a0 * j0[j] + a1 * j1[j] + a2 * j2[j] + a3 * j3[j]
 
 
-@_kernel
+@fast_kernel
 def data_term(  # type: ignore[no-untyped-def]
     first, last,
     codes,  # (T, C) float32 linear codes
@@ -408,7 +400,7 @@ def data_term(  # type: ignore[no-untyped-def]
                 hessian[t, j, i] = square[i, j]
 
 
-@_kernel
+@fast_kernel
 def shade(  # type: ignore[no-untyped-def]
     first, last,
     normals,  # (T, V, 3) float32
@@ -471,7 +463,7 @@ def shade(  # type: ignore[no-untyped-def]
                 covered[t, y, x] = True
 
 
-@_kernel
+@fast_kernel
 def shrink(first, last, image, times, channel, out):  # type: ignore[no-untyped-def]
     """Mean over blocks of ``times`` x ``times`` pixels of (T, H, W, C) uint8 into channels from ``channel`` on."""
     half, area = times * times // 2, times * times
@@ -486,7 +478,7 @@ def shrink(first, last, image, times, channel, out):  # type: ignore[no-untyped-
                     out[t, y, x, channel + c] = total // area
 
 
-@_kernel
+@fast_kernel
 def unlight(first, last, light, gain, colour, normal, weight):  # type: ignore[no-untyped-def]
     """Divide colours (T, K, 3) by what a white surface with these normals shows; weights (T, K) follow, in place.
 
@@ -510,7 +502,7 @@ def unlight(first, last, light, gain, colour, normal, weight):  # type: ignore[n
             weight[t, k] *= power / 3
 
 
-@_kernel
+@fast_kernel
 def robust_mean(first, last, values, weight, noise, rounds, out):  # type: ignore[no-untyped-def]
     """Means (K, 3) over T of values (T, K, 3) with weights (T, K): Cauchy, its scale halved from round to round."""
     for k in range(first, last):

@@ -22,16 +22,30 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 _lock = threading.Lock()
 
 
-def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile ``function`` with numba on first use: no Python objects, GIL released, cached on disk if possible.
+FAST = {"contract", "nsz", "reassoc"}
+"""For ``fastmath``: fused multiply-adds and reordered sums, but no assumption that values are finite."""
+
+
+def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """Compile ``function`` with numba on first use, cached on disk if possible; ``options`` as for ``numba.njit``.
 
     The cache lies beside the source, or in the user's cache folder, or where NUMBA_CACHE_DIR says. Where none of
     them can be written (a read-only container), numba refuses at this point and the kernel is compiled in memory.
     """
     try:
-        return numba.njit(function, nogil=True, cache=True, error_model="numpy")
+        return numba.njit(function, cache=True, **options)
     except RuntimeError:
-        return numba.njit(function, nogil=True, error_model="numpy")
+        return numba.njit(function, **options)
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile for :func:`run_jobs`: no Python objects, GIL released."""
+    return compiled(function, nogil=True, error_model="numpy")
+
+
+def fast_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Like :func:`kernel`, with sums in any order."""
+    return compiled(function, nogil=True, error_model="numpy", fastmath=FAST)
 
 
 def default_threads() -> int:

@@ -7,11 +7,13 @@ crop px = (source px - (x0, y0)) * size / side.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from model.camera import Camera
 from pipelines.faces.boxes import cut_square
 
 # The head around the landmarks' extent (w, h), which reaches from the hairline to the chin: hair and ears need room.
@@ -19,6 +21,20 @@ _SIDE, _TOP, _BOTTOM = 0.28, 0.55, 0.25
 _PERCENT = 1.0
 _KEEP = 0.06
 """Least margin around the face itself that a window has when another face is near, in face lengths."""
+
+
+def crop_camera(width: int, height: int, crop: Mapping[str, float], focal: float) -> Camera:
+    """Camera of a head crop: the source's pinhole camera with its principal point in the middle, cut and scaled.
+
+    Args:
+        width: source width, upright pixels.
+        height: source height.
+        crop: x0, y0, side in source pixels, and size of the crop in its own pixels.
+        focal: focal length in units of the source's longer side.
+    """
+    pixels = focal * max(width, height)
+    source = Camera(pixels, pixels, width / 2, height / 2, width, height)
+    return source.crop_square(float(crop["x0"]), float(crop["y0"]), float(crop["side"]), int(crop["size"]))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ class FlameConfig(FitConfig):
     head: str = "open"
     """"open", the name of an imported head (flame2020, flame2023, ict), or the path of a head file."""
     focal: float = 1.6
-    """Focal length of the source's camera, in units of the longer side of its picture: 35 degrees across."""
+    """Focal length that a source's camera is expected to have, in units of the longer side of its picture (1.6: 35
+    degrees across). Estimates are drawn to it; with ``subjects.cameras=fixed`` it is taken as it stands."""
     device: Literal["cpu", "auto", "cuda"] = "cpu"
     """Where landmarks are fitted: numba on the CPU, or torch on the GPU ("auto": if there is one); docs/gpu.md."""
     profile: Literal["fast", "full"] = "fast"

@@ -22,6 +22,7 @@ from model.fitting.landmark_model import LandmarkModel, landmark_model
 from model.head import HeadModel, load_head
 from model.photometric.refine import Landmarks, PhotometricFit, refine
 from pipelines.faces.blendshapes import BLENDSHAPES
+from pipelines.faces.crop import crop_camera
 from pipelines.flame.config import FlameConfig
 from pipelines.flame.judging import judge_person, judged_arrays, reprojection_of, require_enough
 from pipelines.flame.pictures import Frames
@@ -37,20 +38,6 @@ def _head(name: str) -> tuple[HeadModel, LandmarkModel]:
     """A head and its landmark model; kept between clips of one process."""
     head = load_head(name)
     return head, landmark_model(head)
-
-
-def crop_camera(width: int, height: int, crop: Mapping[str, float], focal: float) -> Camera:
-    """Camera of a head crop: the source's pinhole camera with its principal point in the middle, cut and scaled.
-
-    Args:
-        width: source width, upright pixels.
-        height: source height.
-        crop: x0, y0, side in source pixels, and size of the crop in its own pixels.
-        focal: focal length in units of the source's longer side.
-    """
-    pixels = focal * max(width, height)
-    source = Camera(pixels, pixels, width / 2, height / 2, width, height)
-    return source.crop_square(float(crop["x0"]), float(crop["y0"]), float(crop["side"]), int(crop["size"]))
 
 
 def run(context: StageContext, config: FlameConfig) -> Mapping[str, Any]:

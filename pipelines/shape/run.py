@@ -18,7 +18,7 @@ from model.fitting.evidence import ShapeEvidence, shape_evidence
 from model.fitting.landmark_model import LandmarkModel, landmark_model
 from model.head.load import load_head
 from pipelines.faces.blendshapes import BLENDSHAPES, INDEX
-from pipelines.flame.run import crop_camera
+from pipelines.faces.crop import crop_camera
 from pipelines.ingest.media import iter_frames
 from pipelines.shape.appearance import align, colour_vector, regions, texture
 from pipelines.shape.config import ShapeConfig

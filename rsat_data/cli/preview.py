@@ -81,7 +81,7 @@ def preview(
     total = len(wanted) + (0 if sheet_only else sum(int(data.by_id(name)["num_frames"]) for name in wanted))
     done = []
     with Bars(enabled=not quiet and not as_json) as bars:
-        bar = bars.bar("preview", float(total), "frames")
+        bar = bars.bar("preview", float(total), "sheets" if sheet_only else "frames")
         for name in wanted:
             bar.set(bar.done, note=name)
             result = preview_row(data.by_id(name), folder, options, bar.advance)

@@ -61,3 +61,24 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_every_kernel_can_do_without_a_cache(tmp_path: Path) -> None:
+    """In a read-only container numba can cache nowhere, and says so when a kernel is declared."""
+    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
+    modules = (
+        "model.fitting.kernels",
+        "model.photometric.kernels",
+        "pipelines.synth.kernels",
+        "rsat_data.preview.panels",
+    )
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(model.raster.__file__).resolve().parents[2]),
+        "NUMBA_CACHE_DIR": str(tmp_path / "file" / "sub"),
+        "NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator",
+    }
+    script = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *modules], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ from model.head.load import load_head
 from model.photometric import view
 from model.photometric.config import PhotometricConfig
 from model.photometric.surface import make_surface
-from pipelines.flame.run import crop_camera
+from pipelines.faces.crop import crop_camera
 from pipelines.flame.stage import STAGE, FlameConfig
 from pipelines.ingest.media import write_video
 from pipelines.stage import StageContext

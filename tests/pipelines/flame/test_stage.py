@@ -15,8 +15,8 @@ from scipy.spatial.transform import Rotation
 from model.camera import project
 from model.head.load import HeadModel, load_head
 from pipelines.faces.blendshapes import INDEX
+from pipelines.faces.crop import crop_camera
 from pipelines.flame.overlay import overlay
-from pipelines.flame.run import crop_camera
 from pipelines.flame.stage import STAGE, FlameConfig
 from pipelines.ingest.encode import write_video
 from pipelines.stage import StageContext
