@@ -11,6 +11,7 @@ kernels: results agree to the tolerance of the iterations, not to the last bit.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,10 +19,10 @@ from torch import Tensor
 
 from model.camera import Camera
 from model.fitting.config import FitConfig
-from model.fitting.landmark_model import MOTION, LandmarkModel, Part
+from model.fitting.landmark_model import MOTION, LandmarkModel
 from model.fitting.problem import PAIRS, Linearisation, Observations, Priors, smoothing_weights
 from model.fitting.solve import MAX_LINEAR_STEP, MAX_STEP, MIN_ITERATIONS, ExtraTerm
-from model.head.pose import axis_angle_to_matrix
+from model.fitting.torch_points import Points, upload_points
 
 FRAMES_AT_ONCE = {"cpu": 32, "cuda": 512}
 """Frames whose Jacobians exist together, about 2 MB each."""
@@ -31,47 +32,20 @@ _WIDE = torch.float64
 """Codes, costs, gradients and the solution of the band."""
 
 
-@dataclass(frozen=True)
-class _Share:
-    """One part of the landmark model on a device."""
+@runtime_checkable
+class DeviceTerm(Protocol):
+    """A further term of the cost that takes and gives tensors on the solver's device."""
 
-    rows: Tensor
-    """(N,) int64 landmarks that have a share."""
-    rest: Tensor
-    """(N, 3)."""
-    linear: Tensor
-    """(N, 3, C)."""
-    entries: Tensor
-    """(N, 27 or 0, 3)."""
-
-    def place(self, codes: Tensor, turn: Tensor) -> Tensor:
-        """Shares (T, N, 3) before any turn, of linear codes (T, C) and entries of R - I (T, 27)."""
-        placed = self.rest + torch.einsum("tc,nxc->tnx", codes, self.linear)
-        return placed + torch.einsum("te,nex->tnx", turn, self.entries) if self.entries.shape[1] else placed
-
-    def pull(self, pulls: Tensor, changes: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Derivatives by the linear codes (T, N, 2, C) and, through the correctives, by jaw and eyes (T, N, 2, 9).
-
-        Args:
-            pulls: (T, N, 2, 3) derivatives of the residuals by a displacement in the share's frame.
-            changes: (T, 3, 9, 3) derivatives of the entries by the joints' angles.
-        """
-        linear = torch.einsum("tnix,nxc->tnic", pulls, self.linear)
-        if not self.entries.shape[1]:
-            return linear, None
-        along = torch.einsum("tnix,nex->tnie", pulls, self.entries).unflatten(-1, (3, 9))
-        return linear, torch.einsum("tnije,tjea->tnija", along, changes).flatten(-2)
+    def on_device(self, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Cost (T,), gradient (T, P) and Gauss-Newton matrix (T, P, P), any float, at codes (T, P) float64."""
 
 
 @dataclass(frozen=True)
 class _Frames:
     """What is constant while the codes of T frames are found, on a device."""
 
-    root: _Share
-    jaw: _Share
-    eye: _Share
-    side: Tensor
-    """(N,) int64 of the eye's rows: 0 left, 1 right."""
+    points: Points
+    """The landmarks as functions of the codes."""
     observed: Tensor
     """(T, L, 2) pixels."""
     weights: Tensor
@@ -144,7 +118,7 @@ def solve_codes(
 ) -> tuple[np.ndarray, Linearisation]:
     """:func:`model.fitting.solve.solve_codes` on a device: the same arguments and results.
 
-    ``extra`` is asked on the host, with the codes of every step.
+    ``extra`` is asked on the device if it can be (``DeviceTerm``), else on the host, with the codes of every step.
     """
     place = torch.device(device)
     with torch.no_grad():
@@ -156,7 +130,12 @@ def solve_codes(
 
         def evaluate(at: Tensor) -> _State:
             found = _evaluate(frames, at)
-            if extra is not None:
+            if isinstance(extra, DeviceTerm):
+                cost, gradient, hessian = extra.on_device(at)
+                found.cost += cost
+                found.gradient += gradient
+                found.hessian += hessian
+            elif extra is not None:
                 cost, gradient, hessian = extra(at.cpu().numpy())
                 found.cost += torch.as_tensor(cost, dtype=_WIDE, device=place)
                 found.gradient += torch.as_tensor(gradient, dtype=_WIDE, device=place)
@@ -200,18 +179,8 @@ def _upload(
     def wide(array: np.ndarray) -> Tensor:
         return torch.as_tensor(np.ascontiguousarray(array, np.float64), device=place)
 
-    def part(share: Part) -> _Share:
-        rows = np.flatnonzero(share.index >= 0)
-        order = share.index[rows]
-        rest = share.rest.reshape(-1, 3)[order]
-        return _Share(
-            torch.as_tensor(rows, device=place), single(rest), single(share.linear[order]), single(share.entries[order])
-        )
-
-    eye = part(model.eye)
-    side = torch.as_tensor(model.eye_side[model.eye.index >= 0], device=place)
     return _Frames(
-        part(model.root), part(model.jaw), eye, side,
+        upload_points(model, place),
         single(seen.landmarks), single(seen.weights), torch.as_tensor(PAIRS, device=place), single(seen.pair_weights),
         single(1.0 / seen.deviation), config.cauchy, camera,
         wide(priors.mean), wide(priors.precision), wide(priors.lower), wide(priors.upper),
@@ -254,21 +223,9 @@ def _evaluate(frames: _Frames, codes: Tensor, derive: bool = True) -> _State:
 def _data(frames: _Frames, codes: Tensor, window: slice, derive: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Points, cost, gradient and Gauss-Newton matrix of landmarks and pairs; see the kernels for the formulas."""
     part = codes[window]
-    num, p = part.shape
-    c = p - MOTION
-    angles = part[:, c : c + 12].unflatten(1, (4, 3))
-    turns, jacobians = axis_angle_to_matrix(angles).float(), _left_jacobian(angles).float()
-    linear, origin = part[:, :c].float(), part[:, c + 12 :].float()
-    of_joints = turns[:, :3]
-    turn = (of_joints - torch.eye(3, device=part.device)).flatten(1)
-    side_turns = turns[:, 1:3][:, frames.side]  # (T, N, 3, 3)
-
-    arm = frames.jaw.place(linear, turn) @ turns[:, 0].mT
-    eye_arm = (side_turns @ frames.eye.place(linear, turn)[..., None])[..., 0]
-    whole = frames.root.place(linear, turn)
-    whole = whole.index_add(1, frames.jaw.rows, arm).index_add(1, frames.eye.rows, eye_arm)
-    whole = whole @ turns[:, 3].mT
-    place = whole + origin[:, None]
+    num = len(part)
+    placed = frames.points.placed(part)
+    place = placed.at
     inverse = 1.0 / place[..., 2].clamp_min(_MIN_DEPTH)
     across, down = place[..., 0] * inverse, place[..., 1] * inverse
     camera = frames.camera
@@ -289,59 +246,17 @@ def _data(frames: _Frames, codes: Tensor, window: slice, derive: bool) -> tuple[
     if not derive:
         return points, cost, points.new_zeros(num, 0), points.new_zeros(num, 0, 0)
 
-    # Pulls: derivatives of a residual by a displacement, in the camera's, the head's and the joints' frames.
+    # Derivatives of a residual by a displacement of its landmark.
     k, zero = scale * inverse, torch.zeros_like(across)
     pulls = torch.stack(
         [k * camera.fx, zero, -k * camera.fx * across, zero, k * camera.fy, -k * camera.fy * down], dim=-1
     ).unflatten(-1, (2, 3))  # (T, L, 2, 3)
-    in_head = pulls @ turns[:, None, 3]
-    in_jaw = in_head[:, frames.jaw.rows] @ turns[:, None, 0]
-    of_eye = in_head[:, frames.eye.rows]
-    changes = _changes(of_joints, jacobians[:, :3])
-    jacobian = points.new_zeros(num, points.shape[1], 2, p)
-    for share, pull in ((frames.root, in_head), (frames.jaw, in_jaw), (frames.eye, of_eye @ side_turns)):
-        by_codes, by_angles = share.pull(pull, changes)
-        jacobian[..., :c].index_add_(1, share.rows, by_codes)
-        if by_angles is not None:
-            jacobian[..., c : c + 9].index_add_(1, share.rows, by_angles)
-    swing = _swing(arm, in_head[:, frames.jaw.rows], jacobians[:, None, 0])
-    jacobian[..., c : c + 3].index_add_(1, frames.jaw.rows, swing)
-    swing = _swing(eye_arm, of_eye, jacobians[:, 1:3][:, frames.side])
-    for side in range(2):
-        mine = (frames.side == side)[None, :, None, None]
-        at = slice(c + 3 + 3 * side, c + 6 + 3 * side)
-        jacobian[..., at].index_add_(1, frames.eye.rows, torch.where(mine, swing, 0.0))
-    jacobian[..., c + 9 : c + 12] = _swing(whole, pulls, jacobians[:, None, 3])
-    jacobian[..., c + 12 :] = pulls
+    jacobian = placed.jacobian(pulls)
 
     factor = (weights / (1 + ratio)).sqrt()[..., None]
     rows = torch.cat([jacobian, jacobian[:, first] - jacobian[:, second]], dim=1).mul_(factor[..., None]).flatten(1, 2)
     gradient = (rows.mT @ (factor * residuals).flatten(1)[..., None])[..., 0]
     return points, cost, gradient.to(_WIDE), rows.mT @ rows
-
-
-def _swing(arm: Tensor, pulls: Tensor, jacobian: Tensor) -> Tensor:
-    """Derivatives (T, N, 2, 3) of pulls (T, N, 2, 3) along turned arms (T, N, 3) by an axis-angle: (arm x pull) J."""
-    return torch.linalg.cross(arm[:, :, None].expand_as(pulls), pulls) @ jacobian
-
-
-def _changes(turns: Tensor, jacobians: Tensor) -> Tensor:
-    """Derivatives (T, 3, 9, 3) of the entries of R (T, 3, 3, 3), row by row, by the axis-angles: hat(J d) R."""
-    axes, columns = torch.broadcast_tensors(jacobians[..., None, :], turns[..., :, None])  # (T, 3, line, column, angle)
-    return torch.linalg.cross(axes, columns, dim=2).flatten(2, 3)
-
-
-def _left_jacobian(vectors: Tensor) -> Tensor:
-    """:func:`model.fitting.rotations.left_jacobian` in torch."""
-    square = vectors.square().sum(-1)[..., None, None]
-    small = square < 1e-8
-    safe = torch.where(small, 1.0, square).sqrt()
-    first = torch.where(small, 0.5 - square / 24, (1 - torch.cos(safe)) / safe.square())
-    second = torch.where(small, 1 / 6 - square / 120, (safe - torch.sin(safe)) / safe**3)
-    x, y, z = vectors.unbind(-1)
-    zero = torch.zeros_like(x)
-    hat = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
-    return torch.eye(3, dtype=vectors.dtype, device=vectors.device) + first * hat + second * (hat @ hat)
 
 
 def _bend(codes: Tensor, root: Tensor) -> Tensor:
