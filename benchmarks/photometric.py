@@ -48,11 +48,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path, help="a build, workspace included")
     parser.add_argument("--frames", type=int, default=150, help="of each clip, from its start")
+    parser.add_argument("--matte-weight", type=float, help="instead of the default; 0 leaves the silhouette out")
     parser.add_argument("--threads", type=int, default=numba.get_num_threads())
     arguments = parser.parse_args()
     numba.set_num_threads(arguments.threads)
     torch.set_num_threads(arguments.threads)
     head, config = load_head(), FlameConfig()
+    if arguments.matte_weight is not None:
+        config = replace(config, photometric=replace(config.photometric, matte_weight=arguments.matte_weight))
     model = landmark_model(head)
     lines = [["person", "residual fast", "full", "change", "PSNR fast", "full", "jitter fast", "full", "error fast",
               "full", "frames/s"]]  # fmt: skip
@@ -84,7 +87,8 @@ def main() -> None:
             f"{fast.reprojection:.2%}", f"{found.codes.reprojection:.2%}", f"{num / seconds[0]:.1f}",
         ])  # fmt: skip
     print(describe_machine())
-    print(f"{head.id}, {arguments.threads} threads, first {arguments.frames} frames of each clip\n")
+    print(f"{head.id}, {arguments.threads} threads, first {arguments.frames} frames of each clip, "
+          f"matte weight {config.photometric.matte_weight:g}\n")
     print(table(lines))
 
 
