@@ -1,0 +1,103 @@
+"""Settings of an avatar's fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rsat_data.errors import ConfigError
+
+_MAY_BE_ZERO = (
+    "max_steps", "seed", "sh_degree", "coarse_share", "densify_rounds", "ssim_weight", "alpha_weight", "mean_weight",
+    "scale_weight", "code_lr", "vertex_lr", "code_smooth", "code_weight", "vertex_weight",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AvatarConfig:
+    """How a subject's Gaussians are fitted to its pictures."""
+
+    budget_s: float = 300.0
+    """Seconds the fit may take, preparation and evaluation apart; the schedule adapts to what a step costs."""
+    max_steps: int = 0
+    """Steps after which it ends in any case; 0: only the budget ends it. A fit that ends by its steps is reproducible."""
+    size: int = 256
+    """Side of the pictures compared, pixels; the head crop is reduced to it."""
+    max_frames: int = 2000
+    """Frames of the training span that are used, evenly spread; a longer recording adds no memory and no disk space."""
+    hold_out: float = 0.3
+    """Share of the subject's valid time, at its end, that is never trained on."""
+    min_frames: int = 8
+    """Least number of valid training frames."""
+    seed: int = 0
+    """Of frames, backgrounds and splits."""
+    sh_degree: int = 0
+    """Degree of the spherical harmonics of the colours; above 0 only with more than one camera."""
+
+    coarse_share: float = 0.2
+    """Share of the fit that works on pictures of half the size."""
+    densify_rounds: int = 6
+    """How often Gaussians are split, cloned and pruned."""
+    densify_until: float = 0.6
+    """Share of the fit after which the count of Gaussians stays."""
+    densify_share: float = 0.08
+    """Largest share of the Gaussians that one round splits or clones: those whose gradient on the screen is largest."""
+    max_gaussians: int = 40_000
+    """Largest count; each face keeps at least one whatever this says."""
+    prune_opacity: float = 0.02
+    """Gaussians below this opacity are removed, but for the last one of a face."""
+
+    ssim_weight: float = 0.2
+    """Weight of 1 - SSIM; L1 has the rest, 1 - ssim_weight."""
+    alpha_weight: float = 0.1
+    """Weight of the mean absolute difference between alpha and matte."""
+    mean_weight: float = 0.01
+    """Weight of how far Gaussians stray from their triangle, in its units, beyond what they started with."""
+    scale_weight: float = 1.0
+    """Weight of how far scales exceed what they started with, in units of the triangle."""
+
+    mean_lr: float = 5e-3
+    """Step of positions, in units of the triangle's scale; all steps are Adam's, and shrink towards the end."""
+    scale_lr: float = 1.7e-2
+    """Step of log-scales."""
+    rotation_lr: float = 1e-2
+    """Step of quaternions."""
+    opacity_lr: float = 5e-2
+    """Step of logits of opacity."""
+    colour_lr: float = 1e-2
+    """Step of the colours' coefficients."""
+    code_lr: float = 1e-3
+    """Step of the codes of training frames, relative to their natural spread; 0 leaves them as tracked. Codes of
+    frames held out are never changed."""
+    code_smooth: float = 1.0
+    """Weight of second differences over time of the corrections to codes."""
+    code_weight: float = 0.1
+    """Weight of the size of the corrections to codes."""
+    vertex_lr: float = 1e-5
+    """Step of the offsets of the head's vertices, metres; 0 leaves the head as it is."""
+    vertex_weight: float = 1.0
+    """Weight of how much neighbouring offsets differ."""
+    end_lr: float = 0.05
+    """Share of the steps that is left at the end."""
+
+    checkpoint_s: float = 20.0
+    """Seconds between two checkpoints, where a folder for them is given."""
+    validation_frames: int = 12
+    """Frames of the training span that are kept for choosing the best state."""
+
+    def __post_init__(self) -> None:
+        """Refuse values no fit can work with.
+
+        Raises:
+            ConfigError: naming the field.
+        """
+        for name, value in vars(self).items():
+            if not (value > 0 or (value == 0 and name in _MAY_BE_ZERO)):
+                raise ConfigError(f"avatar.{name} must be positive, it is {value!r}.")
+        for name, least, most in (("size", 32, 1024), ("sh_degree", 0, 3), ("hold_out", 0.01, 0.9)):
+            if not least <= getattr(self, name) <= most:
+                raise ConfigError(f"avatar.{name} must lie between {least} and {most}.")
+        for name in ("coarse_share", "densify_until", "densify_share", "prune_opacity", "ssim_weight", "end_lr"):
+            if getattr(self, name) > 1:
+                raise ConfigError(f"avatar.{name} must not exceed 1.")
+        if self.size % 2:
+            raise ConfigError("avatar.size must be even: part of the fit works on pictures of half the size.")
