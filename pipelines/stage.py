@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 ConfigT = TypeVar("ConfigT")
 
-UnitKind = Literal["source", "clip", "dataset"]
+UnitKind = Literal["source", "clip", "dataset", "subject"]
 
 #: What a stage over the whole dataset leaves for its readers: {clip_id: {field: JSON-able value}}.
 PARTS_FILE = "parts.json"
@@ -51,7 +51,8 @@ class StageContext:
     """Everything a stage may look at for one unit of work."""
 
     source: Path
-    """The video file. Its bytes are those whose sha256 is ``unit["sha256"]``. Empty for a whole dataset."""
+    """The video file. Its bytes are those whose sha256 is ``unit["sha256"]``. Empty for a whole dataset; the folder of
+    the published dataset for a subject."""
     unit: Mapping[str, Any]
     """source_id, sha256, name; for a clip also clip_id, start_s, end_s, num_frames, index, num_faces, boxes."""
     inputs: Mapping[str, Path]
@@ -71,6 +72,11 @@ class StageContext:
     """What the user said about the source (its sidecar), cut down to ``Stage.metadata_fields``."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """version, config_hash and model_hashes of the whole build; only for stages that write rows."""
+    state: Path | None = None
+    """A folder that outlives an interrupted run: what a long stage keeps here it finds again at the next attempt at the
+    same unit. None where the stage's unit has none."""
+    device: str = "auto"
+    """Where tensors are to be computed, for stages that can choose: auto, cpu, cuda or cuda:N."""
     threads: int = 1
     """How many threads the stage may keep busy."""
     progress: Callable[[float], None] = lambda fraction: None
@@ -86,7 +92,8 @@ class Stage(Generic[ConfigT]):
     version: str
     """Raised whenever the same inputs would give other results."""
     unit: UnitKind
-    """What one run covers: a whole source, one clip of it, or all clips of the dataset together.
+    """What one run covers: a whole source, one clip of it, all clips of the dataset together, or the rows of one subject
+    of a published dataset (such a stage is no part of the line; rsat_data.avatars runs it).
 
     A stage over the dataset runs once every clip that can has its inputs; clips in quarantine hold up nobody. It writes
     ``PARTS_FILE``, and a stage over clips that names it among its inputs is handed its own clip's part alone: so a part

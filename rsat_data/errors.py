@@ -98,6 +98,10 @@ class SkippedClip(SourceError):
     """A span of a source turned out unusable in a later stage."""
 
 
+class SkippedSubject(SourceError):
+    """A person's rows hold too little to fit an avatar to; the message says what there is."""
+
+
 class StageError(RsatError):
     """A stage failed for a reason that is not the source's fault."""
 

@@ -81,7 +81,7 @@ def run_build(options: BuildOptions) -> int:
         plan = estimate(sources, Workspace(options.out), workers, recipe.configs["flame"].profile)
         click.echo(plan.as_json() if options.as_json else plan.describe())
         return EXIT_OK
-    with Workspace(options.out) as workspace, _terminate_as_interrupt():
+    with Workspace(options.out) as workspace, terminate_as_interrupt():
         check_space(options.out)
         recipe = with_models(recipe, offline=options.offline)
         with Bars(enabled=not options.quiet) as bars:
@@ -181,7 +181,7 @@ def check_space(out: Path) -> None:
 
 
 @contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
+def terminate_as_interrupt() -> Iterator[None]:
     """Take SIGTERM (a scheduler's stop) for Ctrl-C, so that the workspace is left in order."""
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -35,6 +35,10 @@ class Task:
     """Sidecar fields for the stage."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Provenance for stages that write rows."""
+    state: str = ""
+    """Folder that outlives an interrupted run; empty for none."""
+    device: str = "auto"
+    """Device for tensors."""
     threads: int = 1
     """Threads the stage may use."""
     priority: int = 0

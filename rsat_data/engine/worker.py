@@ -93,6 +93,8 @@ def _run(message: Mapping[str, Any], answers: IO[str]) -> Mapping[str, Any]:
         parts=message["parts"],
         metadata=message["metadata"],
         provenance=message["provenance"],
+        state=Path(message["state"]) if message["state"] else None,
+        device=message["device"],
         threads=int(message["threads"]),
         progress=_throttled(answers),
     )
