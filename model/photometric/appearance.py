@@ -17,14 +17,14 @@ from model.photometric import kernels
 from model.raster.jit import run_jobs
 from model.raster.spherical_harmonics import CONSTANTS, COSINE
 
-_ROUNDS = 3
-_RIDGE = 0.02
+ROUNDS = 3
+RIDGE = 0.02
 """Prior pull of the directional light towards none, as a share of the observations."""
-_MAD = 1.4826
+MAD = 1.4826
 """Standard deviation of a normal distribution over its median absolute value."""
-_LEAST_NOISE = 0.004
+LEAST_NOISE = 0.004
 """About one step of a picture's 256: less cannot be told."""
-_FLOOR = 0.05
+FLOOR = 0.05
 """Least light on a surface that counts, in units of the average."""
 
 
@@ -54,7 +54,7 @@ def shine(normals: np.ndarray, light: np.ndarray) -> np.ndarray:
     x, y, z = normals[..., 0], normals[..., 1], normals[..., 2]
     one = np.ones_like(x)
     polynomials = np.stack([one, y, z, x, x * y, y * z, 3 * z * z - 1, x * z, x * x - y * y], axis=-1)
-    return np.maximum(polynomials @ (factors()[:, None] * light).astype(normals.dtype), _FLOOR)
+    return np.maximum(polynomials @ (factors()[:, None] * light).astype(normals.dtype), FLOOR)
 
 
 def _robust(square: np.ndarray, noise: float) -> np.ndarray:
@@ -91,7 +91,7 @@ def fit_light(colour: np.ndarray, normal: np.ndarray, base: np.ndarray, weight: 
         for channel in range(3):
             rows = design * flat[:, channel, None]
             matrix = (rows * w[:, None]).T @ rows
-            pull = _RIDGE * np.trace(matrix) / 9
+            pull = RIDGE * np.trace(matrix) / 9
             ridge = np.diag(np.r_[1e-9, np.ones(8)] * pull)
             light[:, channel] = np.linalg.solve(matrix + ridge, (rows * w[:, None]).T @ seen[:, channel])
     return light
@@ -119,7 +119,7 @@ def fit_albedo(
     run_jobs(kernels.unlight, [(t, t + 1, *fixed) for t in range(len(colour))], threads)
     albedo = np.empty(colour.shape[1:], np.float32)
     edges = np.linspace(0, len(albedo), 17).astype(int).tolist()
-    jobs = [(a, b, colour, weight, noise, _ROUNDS, albedo) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    jobs = [(a, b, colour, weight, noise, ROUNDS, albedo) for a, b in zip(edges[:-1], edges[1:], strict=True)]
     run_jobs(kernels.robust_mean, jobs, threads)
     albedo = np.clip(albedo, 0.0, 1.0)
     if known.any():
@@ -151,13 +151,13 @@ def fit_appearance(
     light = fit_light(colour[:, some], normal[:, some], base, weight[:, some], 0.1)
     gain = np.ones((len(colour), 3))
     scale = 0.05
-    for step in range(_ROUNDS):
+    for step in range(ROUNDS):
         albedo, known = fit_albedo(colour.copy(), normal.copy(), weight.copy(), light, gain, scale, threads)
         gain = fit_gain(colour, shine(normal, light) * albedo, weight)
         gain = gain / np.maximum(np.median(gain, axis=0), 1e-3)
         left = np.abs(colour - shine(normal, light) * albedo * gain[:, None]).mean(axis=2)[weight > 0]
-        scale = float(max(_LEAST_NOISE, _MAD * np.median(left)))
-        if step < _ROUNDS - 1:
+        scale = float(max(LEAST_NOISE, MAD * np.median(left)))
+        if step < ROUNDS - 1:
             light = fit_light(colour[:, ::3], normal[:, ::3], gain[:, None] * albedo[::3], weight[:, ::3], scale)
     mean = float(np.average(shine(normal, light).mean(axis=2), weights=weight))
     light, albedo = light / mean, np.clip(albedo * mean, 0.0, 1.0)

@@ -20,11 +20,11 @@ from model.camera import Camera
 from model.fitting.config import FitConfig
 from model.fitting.fit import FitResult, fit_landmarks
 from model.fitting.landmark_model import LandmarkModel, landmark_model
-from model.photometric import pictures, view
-from model.photometric.appearance import Appearance, fit_gain, shine
+from model.photometric import view
+from model.photometric.appearance import Appearance
+from model.photometric.backend import Backend, Images, Subject, backend_for
 from model.photometric.config import PhotometricConfig
 from model.photometric.surface import Surface, make_surface
-from model.photometric.term import PhotometricTerm
 from model.photometric.view import Skin
 from rsat_data.errors import SkippedClip
 
@@ -109,21 +109,20 @@ def windows(num: int, window: int, overlap: int) -> list[tuple[slice, slice]]:
 class _Solver:
     """Everything that stays the same while the codes of a clip are refined."""
 
-    surface: Surface
+    backend: Backend
     landmarks: LandmarkModel
     shape: np.ndarray
-    root: np.ndarray
     camera: Camera
     """Of the landmarks."""
     fit: FitConfig
-    config: PhotometricConfig
-    threads: int
+    smooth: float
+    """``PhotometricConfig.smooth``."""
 
     def solve(
         self,
         marks: Landmarks,
         codes: np.ndarray,
-        images: np.ndarray,
+        images: Images,
         appearance: Appearance,
         iterations: int,
         smooth: bool,
@@ -133,34 +132,15 @@ class _Solver:
         Raises:
             SkippedClip: none of the frames can be used.
         """
-        config, camera = self.config, self.camera.scaled(images.shape[2], images.shape[1])
-        posed = view.pose(self.surface, self.surface.pose(self.shape, codes, self.root), camera, self.threads)
-        colour, normal, weight = view.look(self.surface, posed, images, camera, config.facing, threads=self.threads)
-        lit = shine(normal, appearance.light) * appearance.albedo
-        weight = weight * appearance.known
-        gain = fit_gain(colour, lit, weight)
-        target = (gain[:, None] * lit).astype(np.float32)
-        # The same weight for a face near and far, and for many samples and few.
-        noise = float(np.hypot(appearance.noise, config.noise))
-        share = np.float32(1.0 / config.redundancy * 4000.0 / config.samples)
-        points = _own_points(self.surface, self.shape.astype(np.float64).tobytes())
-        term = PhotometricTerm(
-            points, images, camera, target, weight * share, noise,
-            config.cauchy, config.matte_weight, self.threads,
-        )  # fmt: skip
-        factor = config.smooth if smooth else _UNSMOOTHED
+        term = self.backend.term(codes, images, self.camera.scaled(images.shape[2], images.shape[1]), appearance)
+        factor = self.smooth if smooth else _UNSMOOTHED
         scaled = {name: factor * value for name, value in vars(self.fit).items() if name.startswith("smooth_")}
         fit = replace(self.fit, iterations=iterations, window=max(len(codes), 2) + 1, overlap=1, **scaled)
         return fit_landmarks(
             self.landmarks, marks.points, marks.valid, self.camera, blendshapes=marks.blendshapes,
             blendshape_names=marks.names, config=fit, shape=self.shape, start=codes, extra=lambda _: term,
+            solve=self.backend.solve,
         )  # fmt: skip
-
-
-@lru_cache(maxsize=1)
-def _own_points(surface: Surface, shape: bytes) -> LandmarkModel:
-    """The sample points of one subject; ``shape`` (S,) float64 as bytes, so that it can be a key."""
-    return surface.points.with_shape(np.frombuffer(shape, dtype=np.float64))
 
 
 def refine(
@@ -174,6 +154,7 @@ def refine(
     fit: FitConfig | None = None,
     config: PhotometricConfig | None = None,
     compare: bool = False,
+    device: str = "cpu",
     threads: int = 1,
     progress: Callable[[float], None] = lambda share: None,
 ) -> PhotometricFit:
@@ -190,47 +171,48 @@ def refine(
         fit: settings of the landmark fit.
         config: settings of the refinement.
         compare: measure the residual of the codes given as well.
+        device: ``cpu`` for numba, or where torch works it out; see ``backend_for``.
         threads: jobs at a time; the result does not depend on it.
         progress: called with the share done.
 
     Raises:
         SkippedClip: the face is seen in no key frame.
+        ConfigError: no such device.
     """
     config, fit = config or PhotometricConfig(), fit or FitConfig()
     surface, model = _surface(head, config.samples, config.texel_m)
-    solver = _Solver(surface, model, result.shape, result.root_joint, camera, fit, config, threads)
+    backend = backend_for(device, Subject(surface, result.shape, result.root_joint, config), threads)
+    solver = _Solver(backend, model, result.shape, camera, fit, config.smooth)
     small = camera.scaled(config.size, config.size)
     codes = result.codes
     num = len(codes)
     spans = windows(num, config.window, config.overlap)
     keys = choose_keyframes(result.valid, config.keyframes)
 
-    def load(part: slice) -> np.ndarray:
+    def load(part: slice) -> Images:
         matte = None if mattes is None else mattes(part.start, part.stop)
-        return pictures.stack(frames(part.start, part.stop), matte, config.size, threads)
+        return backend.load(frames(part.start, part.stop), matte, config.size)
 
-    images = np.empty((len(keys), config.size, config.size, 4), np.uint8)
+    parts = []
     for number, (_, kept) in enumerate(spans):
         inside = np.flatnonzero((keys >= kept.start) & (keys < kept.stop))
         if len(inside):
-            images[inside] = load(kept)[keys[inside] - kept.start]
+            parts.append(load(kept)[keys[inside] - kept.start])
         progress(0.15 * (number + 1) / len(spans))
+    if not parts:
+        raise _unseen()
+    images = backend.join(parts)
 
-    def describe(at: np.ndarray, shown: np.ndarray, texels: bool) -> tuple[Appearance, Skin | None]:
-        view_camera = camera.scaled(shown.shape[2], shown.shape[1])
-        vertices = surface.pose(result.shape, at, result.root_joint)
+    def describe(at: np.ndarray, shown: Images, texels: bool) -> tuple[Appearance, Skin | None]:
         try:
-            return view.describe(surface, vertices, shown, view_camera, config.facing, texels=texels, threads=threads)
+            return backend.describe(at, shown, camera.scaled(shown.shape[2], shown.shape[1]), texels)
         except ValueError as error:
-            raise SkippedClip(
-                "the face is seen in none of the frames that texture and light are made from",
-                hint="Its surface is turned away, out of the picture or too small; use flame.profile=fast.",
-            ) from error
+            raise _unseen() from error
 
     before = describe(codes[keys], images, True)[1] if compare else None
     at, marks = codes[keys], landmarks.select(keys)
     marks = replace(marks, valid=np.ones(len(keys), bool))
-    coarse = pictures.halve(images, threads) if config.coarse_rounds else images
+    coarse = backend.halve(images) if config.coarse_rounds else images
     for number in range(config.rounds):
         shown = coarse if number < config.coarse_rounds else images
         appearance, _ = describe(at, shown, False)
@@ -249,16 +231,16 @@ def refine(
         here = codes[span]
         try:
             if rough is not None:
-                here = solver.solve(part, here, pictures.halve(shown, threads), rough, 3, smooth=True).codes
+                here = solver.solve(part, here, backend.halve(shown), rough, 3, smooth=True).codes
             found = solver.solve(part, here, shown, appearance, config.iterations, smooth=True)
         except SkippedClip:  # no frame of this window can be used: its codes stay as they are
             continue
         for target, source in zip(refined, (found.codes, found.valid, found.reprojection_px), strict=True):
             target[kept] = source[inner]
         seen = shown[inner]
-        gain[kept], residual[kept] = _measure(solver, refined[0][kept], seen, small, skin)
+        gain[kept], residual[kept] = backend.measure(refined[0][kept], seen, small, skin)
         if before is not None:
-            _, residual_before[kept] = _measure(solver, codes[kept], seen, small, before)
+            _, residual_before[kept] = backend.measure(codes[kept], seen, small, before)
         progress(0.4 + 0.6 * (number + 1) / len(spans))
     valid = refined[1] & result.valid
     _, final = describe(refined[0][keys], images, True)
@@ -270,14 +252,11 @@ def refine(
     )  # fmt: skip
 
 
-def _measure(
-    solver: _Solver, codes: np.ndarray, images: np.ndarray, camera: Camera, skin: Skin
-) -> tuple[np.ndarray, np.ndarray]:
-    """Gain (T, 3) and residual (T,) of frames rendered with a texture."""
-    posed = view.pose(solver.surface, solver.surface.pose(solver.shape, codes, solver.root), camera, solver.threads)
-    gain = view.exposure(solver.surface, posed, images, camera, skin, solver.config.facing, solver.threads)
-    rendered, covered = view.render(solver.surface, posed, skin, gain, camera, solver.threads)
-    return gain, view.residuals(solver.surface, posed, images, rendered, covered)
+def _unseen() -> SkippedClip:
+    return SkippedClip(
+        "the face is seen in none of the frames that texture and light are made from",
+        hint="Its surface is turned away, out of the picture or too small; use flame.profile=fast.",
+    )
 
 
 def _result(result: FitResult, codes: np.ndarray, valid: np.ndarray, reprojection: np.ndarray) -> FitResult:

@@ -14,7 +14,7 @@ from model.photometric.term import blocks, intrinsics
 from model.raster.jit import run_jobs
 from model.raster.numba_backend import rasterize_arrays
 
-_SEEN = 0.1
+SEEN = 0.1
 """Cosine between surface and view from which a pixel is compared."""
 
 
@@ -127,7 +127,7 @@ def render(
     fixed = (
         posed.normals, surface.faces, posed.face_id, posed.bary, surface.resolution, surface.offset, skin.albedo,
         skin.known, (factors()[:, None] * skin.light).astype(np.float32), gain.astype(np.float32),
-        intrinsics(camera), np.float32(_SEEN), out, covered,
+        intrinsics(camera), np.float32(SEEN), out, covered,
     )  # fmt: skip
     run_jobs(kernels.shade, [(first, last, *fixed) for first, last in blocks(len(out))], threads)
     return out, covered
@@ -164,7 +164,7 @@ def texture_image(surface: Surface, skin: Skin, size: int) -> np.ndarray:
     even[0] = 1
     kernels.shade(
         0, 1, normals, np.ascontiguousarray(uv_faces), face_id, bary, surface.resolution, surface.offset, skin.albedo,
-        skin.known, even, np.ones((1, 3), np.float32), np.array([1e6, 1e6, 0, 0], np.float32), np.float32(_SEEN), out,
+        skin.known, even, np.ones((1, 3), np.float32), np.array([1e6, 1e6, 0, 0], np.float32), np.float32(SEEN), out,
         covered,
     )  # fmt: skip
     image = np.round(out[0] * 255).clip(0, 255).astype(np.uint8)
