@@ -1,0 +1,1 @@
+"""Gaussian avatars of subjects: fitting, files, drawing."""
