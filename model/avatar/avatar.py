@@ -29,13 +29,18 @@ class Avatar:
     offsets: Tensor | None = None
     """(V, 3) float32 metres, added to the template at rest before it is posed; None for none. What the identity code
     cannot say of this subject."""
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    """Further float32 tensors by name, kept beside the offsets; what they mean is their maker's business (the fit keeps
+    how shoulders follow the head there). :meth:`posed` does not look at them."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """What avatar.json says besides: metrics, counts, seconds, versions; values that JSON can hold."""
 
     def to(self, device: torch.device | str) -> Avatar:
         """The same avatar on another device."""
         offsets = None if self.offsets is None else self.offsets.to(device)
-        return replace(self, gaussians=self.gaussians.to(device), shape=self.shape.to(device), offsets=offsets)
+        extras = {name: value.to(device) for name, value in self.extras.items()}
+        gaussians, shape = self.gaussians.to(device), self.shape.to(device)
+        return replace(self, gaussians=gaussians, shape=shape, offsets=offsets, extras=extras)
 
     def personal(self, head: HeadModel) -> HeadModel:
         """The head with this subject's offsets in its template; codes mean what they meant.

@@ -147,7 +147,9 @@ def _refuse(path: Path, wrong: np.ndarray, what: str, hint: str = "Remove those 
 
 
 def save_avatar(avatar: Avatar, folder: Path) -> Path:
-    """Write ``avatar.ply``, ``avatar.json`` and, for an avatar with offsets, ``avatar.npz`` (``static_offset`` (V, 3)).
+    """Write ``avatar.ply``, ``avatar.json`` and, where there are any, offsets and extras in ``avatar.npz``.
+
+    The arrays in there are ``static_offset`` (V, 3), named as in GaussianAvatars, and ``extra.<name>``.
 
     All are written aside and moved into place when whole; the JSON comes last and holds the hashes of the others.
     Numbers in ``about`` that are not finite become null.
@@ -164,9 +166,12 @@ def save_avatar(avatar: Avatar, folder: Path) -> Path:
     if clash:
         raise ValueError(f"avatar.json has keys of its own called {', '.join(clash)}")
     contents = {PLY: gaussians_bytes(avatar.gaussians)}
+    arrays: dict[str, Any] = {f"extra.{name}": value for name, value in avatar.extras.items()}
     if avatar.offsets is not None:
+        arrays["static_offset"] = avatar.offsets
+    if arrays:
         buffer = io.BytesIO()
-        np.savez(buffer, static_offset=avatar.offsets.detach().cpu().numpy().astype(np.float32))
+        np.savez(buffer, **{name: value.detach().cpu().numpy().astype(np.float32) for name, value in arrays.items()})
         contents[NPZ] = buffer.getvalue()
     record = {
         "format": FORMAT,
@@ -182,7 +187,7 @@ def save_avatar(avatar: Avatar, folder: Path) -> Path:
     contents[JSON] = (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
     folder = Path(folder)
     commit(stage({folder / name: _writer(content) for name, content in contents.items()}))
-    if avatar.offsets is None:
+    if not arrays:
         (folder / NPZ).unlink(missing_ok=True)
     return folder
 
@@ -221,13 +226,17 @@ def load_avatar(folder: Path, head: HeadModel | None = None) -> Avatar:
     path = folder / PLY
     _same_bytes(path, record["files"].get(PLY))
     gaussians = read_gaussians(path, record["faces"])
-    offsets = None
+    offsets, extras = None, dict[str, Tensor]()
     if NPZ in record["files"]:
         _same_bytes(folder / NPZ, record["files"][NPZ])
-        offsets = torch.from_numpy(read_arrays(folder / NPZ, {"static_offset": (None, 3)})["static_offset"])
+        arrays = {name: torch.from_numpy(value) for name, value in read_arrays(folder / NPZ).items()}
+        offsets = arrays.pop("static_offset", None)
+        extras = {name.removeprefix("extra."): value for name, value in arrays.items()}
+        if offsets is not None and (offsets.ndim != 2 or offsets.shape[1] != 3):
+            raise BadAvatarFile(f"{folder / NPZ}: static_offset is {tuple(offsets.shape)}.", hint="Fit again.")
     about = {key: value for key, value in record.items() if key not in _RESERVED}
     shape = torch.tensor(record["shape"], dtype=torch.float32)
-    avatar = Avatar(gaussians, record["head"], record["faces"], shape, offsets, about)
+    avatar = Avatar(gaussians, record["head"], record["faces"], shape, offsets, extras, about)
     if head is not None:
         for name, have, need in (
             ("faces", avatar.num_faces, len(head.faces)),
@@ -281,12 +290,14 @@ def _same_bytes(path: Path, sha256: str | None) -> None:
         )
 
 
-def read_arrays(path: Path, wanted: Mapping[str, tuple[int | None, ...]], max_bytes: int = 2 << 30) -> dict:
-    """Float32 arrays of an ``.npz``, those of ``wanted`` that are there; never unpickled.
+def read_arrays(
+    path: Path, wanted: Mapping[str, tuple[int | None, ...]] | None = None, max_bytes: int = 2 << 30
+) -> dict[str, np.ndarray]:
+    """Float32 arrays of an ``.npz``; never unpickled.
 
     Args:
         path: the file.
-        wanted: name -> sizes, None for any.
+        wanted: names to read where they are there, and their sizes, None for any; None for all arrays as they are.
         max_bytes: refuse a file that unpacks to more.
 
     Raises:
@@ -302,13 +313,13 @@ def read_arrays(path: Path, wanted: Mapping[str, tuple[int | None, ...]], max_by
             if sum(info.file_size for info in archive.infolist()) > max_bytes:
                 raise bad(f"it unpacks to more than {max_bytes >> 20} MiB")
         with np.load(path, allow_pickle=False) as stored:
-            for name in wanted:
+            for name in stored.files if wanted is None else wanted:
                 if name in stored.files:
                     result[name] = stored[name]
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise bad(f"it is not a readable array file ({error})") from error
     for name, value in result.items():
-        sizes = wanted[name]
+        sizes = value.shape if wanted is None else wanted[name]
         fits = value.ndim == len(sizes) and all(
             size is None or size == have for have, size in zip(value.shape, sizes, strict=True)
         )

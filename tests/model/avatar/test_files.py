@@ -119,14 +119,16 @@ def test_an_avatar_comes_back(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(1)
     shape, offsets = torch.randn(head.num_shape, generator=generator), 1e-3 * torch.randn(head.num_vertices, 3)
     about = {"metrics": {"psnr": 31.5, "lpips": float("nan")}, "seconds": np.float32(2.5), "steps": [1, 2]}
-    avatar = Avatar(gaussians, head.id, len(head.faces), shape, offsets, about)
+    extras = {"torso.follow": torch.rand(7, generator=generator)}
+    avatar = Avatar(gaussians, head.id, len(head.faces), shape, offsets, extras, about)
     assert save_avatar(avatar, tmp_path / "s1") == tmp_path / "s1"
     assert sorted(path.name for path in (tmp_path / "s1").iterdir()) == ["avatar.json", "avatar.npz", "avatar.ply"]
     back = load_avatar(tmp_path / "s1", head)
     assert equal(back.gaussians, gaussians) and back.head == head.id and back.num_faces == len(head.faces)
     assert torch.equal(back.shape, shape) and back.offsets is not None and torch.equal(back.offsets, offsets)
     assert back.about == {"metrics": {"psnr": 31.5, "lpips": None}, "seconds": 2.5, "steps": [1, 2]}
-    save_avatar(replace(avatar, offsets=None), tmp_path / "s1")
+    assert list(back.extras) == ["torso.follow"] and torch.equal(back.extras["torso.follow"], extras["torso.follow"])
+    save_avatar(replace(avatar, offsets=None, extras={}), tmp_path / "s1")
     again = load_avatar(tmp_path / "s1" / "avatar.ply")
     assert again.offsets is None and not (tmp_path / "s1" / "avatar.npz").exists()
 
