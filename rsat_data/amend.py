@@ -24,13 +24,10 @@ from rsat_data.errors import DatasetError
 from rsat_data.manifest import MANIFEST_NEXT, TMP_SUFFIX, ManifestEntry, read_manifest, safe_join
 from rsat_data.meta_tables import subject_records
 from rsat_data.siblings import check_siblings
-from rsat_data.writer import OWNED, DatasetWriter
+from rsat_data.writer import AVATARS, OWNED, DatasetWriter
 
 if TYPE_CHECKING:
     from schemas import Table
-
-#: Folder of the avatars; see rsat_data.avatars.
-AVATARS = "avatars/"
 
 _RELATION = ("kinship", "status", "senior", "relation_source", "relation_confidence")
 

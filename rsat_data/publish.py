@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rsat_data import __version__, card
+from rsat_data.avatars.carry import Carried, carry_over, with_columns
 from rsat_data.card import DatasetInfo
 from rsat_data.errors import DatasetError
 from rsat_data.manifest import ManifestEntry
@@ -24,7 +25,7 @@ from rsat_data.meta_tables import quarantine_records, source_records, subject_re
 from rsat_data.parts import Parts, Ref
 from rsat_data.siblings import check_siblings
 from rsat_data.stats import StatsCollector
-from rsat_data.writer import DatasetWriter, plan_shards
+from rsat_data.writer import AVATARS, OWNED, DatasetWriter, plan_shards
 
 if TYPE_CHECKING:
     from pipelines.assemble.splits import Splits
@@ -68,6 +69,10 @@ class Published:
     """Rows of clips."""
     repeated_clips: tuple[str, ...]
     """Clips that came more than once; each is in the dataset once."""
+    avatars: tuple[str, ...] = ()
+    """Subjects whose avatar was carried over."""
+    stale_avatars: tuple[str, ...] = ()
+    """Subjects whose avatar was fitted to other rows than they have now; it is in the dataset no more."""
 
 
 @dataclass
@@ -104,7 +109,8 @@ def publish(
     Args:
         parts: folders that hold ``rows.parquet`` (table triplets) and ``clip.parquet`` (table clips) of one clip or of
             many; their split columns are ignored.
-        out: folder of the dataset. What it held is replaced once all is written, except votes and avatars.
+        out: folder of the dataset. What it held is replaced once all is written, except votes, and avatars of subjects
+            whose rows are the same as before.
         seed: decides the splits.
         ratios: share of train, validation and test; 80, 10, 10 % by default.
         sources: records of the table sources without num_clips, see :func:`schemas.sources.from_ingest`; sources that
@@ -135,12 +141,13 @@ def publish(
         done += count
         progress(done / total)
 
-    with DatasetWriter(Path(out)) as writer:
+    with DatasetWriter(Path(out), owned=(*OWNED, AVATARS)) as writer:
         triplets, clips = schemas.TABLES["triplets"], schemas.TABLES["clips"]
-        _write_data(writer, triplets, ROWS_FILE, folders, plan.rows, plan.split_of_row, advance, stats.add)
+        carried = _carry_over(writer, plan, folders)
+        _write_data(writer, triplets, ROWS_FILE, folders, plan.rows, plan.split_of_row, advance, stats.add, carried)
         _write_data(writer, clips, CLIPS_FILE, folders, plan.clips, plan.split_of_clip, advance, None)
         summary = _summary(plan, stats, len(quarantine))
-        _write_meta(writer, plan, sources, quarantine, seed, ratios)
+        _write_meta(writer, plan, carried, sources, quarantine, seed, ratios)
         extra = extra_files or {}
         for name in sorted(extra):  # one content in memory at a time, where the mapping reads files
             writer.write_file(f"meta/{name}", extra[name])
@@ -154,7 +161,24 @@ def publish(
         entries = writer.commit()
     progress(1.0)
     rows = {name: split["rows"] for name, split in summary["splits"].items()}
-    return Published(tuple(entries), rows, len(plan.clips), tuple(plan.repeated))
+    return Published(tuple(entries), rows, len(plan.clips), tuple(plan.repeated), carried.subjects, carried.stale)
+
+
+def _carry_over(writer: DatasetWriter, plan: _Plan, folders: Sequence[Path]) -> Carried:
+    """Keep the avatars whose rows are the same as before; the files of the others are not kept."""
+    if not any(file.startswith(AVATARS) for file in writer.old):
+        return Carried()
+    rows: dict[str, list[Ref]] = {}
+    for ref in plan.rows:
+        rows.setdefault(ref.keys["subject_id"], []).append(ref)
+    parts = Parts(folders, ROWS_FILE, writer.root / "data")
+    try:
+        carried = carry_over(writer.root, writer.old, rows, parts.row)
+    finally:
+        parts.close()
+    for file in carried.files:
+        writer.keep(file)
+    return carried
 
 
 # First pass: what there is, and where it goes ----------------------------------------------------------------------
@@ -288,6 +312,7 @@ def _write_data(
     split_of: Callable[[Ref], str],
     advance: Callable[[int], None],
     look: Callable[[str, pa.Table], None] | None,
+    carried: Carried | None = None,
 ) -> None:
     """Write the shards of one table. An empty split has no file: a shard without rows would break readers."""
     from schemas.vocabulary import SPLITS
@@ -299,6 +324,8 @@ def _write_data(
         for group in shard:
             table = pa.concat_tables([parts.row(chosen[number]) for number in group]).select(spec.schema.names)
             table = table.set_column(position, spec.schema.field(position), pa.array([split] * len(group)))
+            if carried is not None:
+                table = with_columns(table, carried)
             # One chunk a column, and the declared metadata: the bytes then depend on the rows alone.
             table = pa.Table.from_arrays([column.combine_chunks() for column in table.columns], schema=spec.schema)
             if look is not None:
@@ -382,6 +409,7 @@ def _info_record(info: DatasetInfo, summary: Mapping[str, Any]) -> dict[str, Any
 def _write_meta(
     writer: DatasetWriter,
     plan: _Plan,
+    carried: Carried,
     sources: Sequence[Mapping[str, Any]],
     quarantine: Sequence[Mapping[str, Any]],
     seed: int,
@@ -396,7 +424,8 @@ def _write_meta(
         writer.write_table(f"meta/{name}.parquet", spec.schema, [table_from_rows(spec, records)])
 
     rows, clips = [ref.keys for ref in plan.rows], [ref.keys for ref in plan.clips]
-    write("subjects", subject_records(rows, plan.splits))
+    with_avatars = [{**row, **carried.columns.get(row["row_id"], {})} for row in rows]
+    write("subjects", subject_records(with_avatars, plan.splits))
     write("sources", source_records(rows, clips, sources))
     write("quarantine", quarantine_records(quarantine))
     # Votes are append-only and not made by a build: what is there stays.

@@ -285,6 +285,8 @@ def report(options: BuildOptions, result: BuildResult, published: Published) -> 
         "open_pairs": len(_read_json(result.dataset_dirs["subjects"] / "subject_review.json")["pairs"])
         if "subjects" in result.dataset_dirs
         else 0,
+        "avatars_kept": list(published.avatars),
+        "avatars_stale": list(published.stale_avatars),
         "quarantined": len(result.failures),
         "failed_sources": failed,
         "seconds": {stage: round(seconds, 2) for stage, seconds in result.seconds.items()},
@@ -296,6 +298,11 @@ def report(options: BuildOptions, result: BuildResult, published: Published) -> 
     click.echo(f"{result.units_run} units computed, {result.units_found} found finished")
     if facts["open_pairs"]:
         click.echo(f"{facts['open_pairs']} pairs of people may be one: see meta/subject_review.json, docs/subjects.md")
+    if published.stale_avatars:
+        click.echo(
+            f"{len(published.stale_avatars)} avatars were fitted to rows that have changed and are in the dataset no "
+            f"more: rsat-data avatar fit {options.out}"
+        )
     if result.failures:
         click.echo(f"{len(result.failures)} quarantined or skipped; the reasons: rsat-data status {options.out}")
     if result.clip_dirs:

@@ -41,6 +41,8 @@ SHARD_BYTES = 480 << 20
 
 #: What a publication owns; files of the manifest outside of it (avatars, ...) are carried over.
 OWNED = ("data/", "meta/", "README.md", "croissant.json")
+#: Folder of the avatars; a publication that owns it as well keeps those it wants to keep.
+AVATARS = "avatars/"
 
 _CHUNK = 1 << 20
 

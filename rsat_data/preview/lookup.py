@@ -76,11 +76,22 @@ def find_head(head_id: str, given: str | Path | None = None) -> HeadModel:
         HeadMismatch: no head on this machine has that id.
         ModelFileError: ``given`` is not here or is no head file.
     """
-    from model.head import list_heads, load_head
-    from model.head.file import read_head_file
+    from model.head import load_head
 
     if given is not None:
         return load_head(given)
+    return load_head(head_name(head_id))
+
+
+def head_name(head_id: str) -> str:
+    """The name under which the head with this id is loaded on this machine.
+
+    Raises:
+        HeadMismatch: no head on this machine has that id; the hint says how to get it.
+    """
+    from model.head import list_heads
+    from model.head.file import read_head_file
+
     here: list[str] = []
     advice = "Import that head (rsat-data models import-flame --help), or name its file: --head FILE."
     for entry in list_heads():
@@ -91,7 +102,7 @@ def find_head(head_id: str, given: str | Path | None = None) -> HeadModel:
         _, metadata, sha256 = read_head_file(entry.path)
         here.append(f"{metadata['name']}-{metadata['version']}@{sha256[:12]}")
         if head_id in (here[-1], entry.name):
-            return load_head(entry.name)
+            return entry.name
     name = head_id.split("@")[0]
     newer = next((other for other in here if other.split("@")[0] == name), None)
     if newer is not None:

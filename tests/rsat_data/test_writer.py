@@ -207,11 +207,11 @@ def test_writer_keeps_to_its_own_files(tmp_path: Path) -> None:
 
 def test_files_of_others_stay_in_the_manifest(parts: dict[str, list[Path]], tmp_path: Path) -> None:
     publish(parts["old"], tmp_path)
-    with DatasetWriter(tmp_path, owned=("avatars/",)) as writer:
-        writer.write_file("avatars/s/avatar.json", b"{}")
+    with DatasetWriter(tmp_path, owned=("notes/",)) as writer:
+        writer.write_file("notes/review.json", b"{}")
         writer.commit()
     publish(parts["new"], tmp_path)
-    assert "avatars/s/avatar.json" in {entry.file for entry in read_manifest(tmp_path)}
+    assert "notes/review.json" in {entry.file for entry in read_manifest(tmp_path)}
     assert validate(tmp_path).ok
 
 
