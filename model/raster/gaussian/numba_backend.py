@@ -6,6 +6,7 @@ sums run in a fixed order: results are the same bytes whatever the number of thr
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ from torch.autograd.function import once_differentiable
 
 from model.camera import Camera
 from model.raster.gaussian import projection, tiles
-from model.raster.gaussian.projection import FIELDS, GRADIENTS
-from model.raster.gaussian.tiles import TILE
+from model.raster.gaussian.projection import FIELDS, SUMS, TILE
+from model.raster.gaussian.tiles import SAVED
 from model.raster.jit import run_jobs
 
 CHUNK = 2048
@@ -28,6 +29,31 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
 
 def _spans(count: int, size: int) -> list[tuple[int, int]]:
     return [(start, min(count, start + size)) for start in range(0, count, size)]
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """The pairs of a tile and a Gaussian of one picture; see :mod:`model.raster.gaussian.tiles`."""
+
+    start: np.ndarray
+    """(N,) int32: first pair of each Gaussian."""
+    end: np.ndarray
+    """(N,) int32: the end of its pairs."""
+    tile: np.ndarray
+    """(P,) int32, row by row."""
+    mask: np.ndarray
+    """(P,) int32: blocks, bit by bit."""
+    owner: np.ndarray
+    """(P,) int32: the Gaussian."""
+    tile_start: np.ndarray
+    """(tiles + 1,) int32: first entry of each tile's list."""
+    lists: np.ndarray
+    """(P,) int32: pairs, tile by tile."""
+
+    @staticmethod
+    def empty(count: int, room: int, tiles: int) -> _Pairs:
+        """Room for ``room`` pairs, nothing filled in."""
+        return _Pairs(*(np.empty(n, np.int32) for n in (count, count, room, room, room, tiles + 1, room)))
 
 
 class _Draw(torch.autograd.Function):
@@ -47,101 +73,115 @@ class _Draw(torch.autograd.Function):
         packed = np.empty((batch, count, FIELDS), np.float32)
         radii = np.empty((batch, count), np.int32)
         spans = _spans(count, CHUNK)
+        room = np.zeros((batch, len(spans) + 1), np.int64)
+        jobs = [(b, part, i, j) for b in range(batch) for part, (i, j) in enumerate(spans)]
         run_jobs(
             projection.project,
             [
-                (*(t[b, i:j] for t in given), shift[b, i:j], views[b], intrinsics, packed[b, i:j], radii[b, i:j])
-                for b in range(batch)
-                for i, j in spans
+                (
+                    *(t[b, i:j] for t in given), shift[b, i:j], views[b], intrinsics, packed[b, i:j], radii[b, i:j],
+                    room[b, part + 1 : part + 2],
+                )
+                for b, part, i, j in jobs
+            ],
+            threads,
+        )  # fmt: skip
+        np.cumsum(room, axis=1, out=room)
+        across, down = -(-width // TILE), -(-height // TILE)
+        pairs = [_Pairs.empty(count, int(room[b, -1]), across * down) for b in range(batch)]
+        run_jobs(
+            tiles.list_blocks,
+            [
+                (
+                    i, packed[b, i:j], width, height, across, int(room[b, part]), pairs[b].start[i:j],
+                    pairs[b].end[i:j], pairs[b].tile, pairs[b].mask, pairs[b].owner,
+                )
+                for b, part, i, j in jobs
+            ],
+            threads,
+        )  # fmt: skip
+        depths = packed.view(np.uint32)[..., 9]
+        run_jobs(
+            tiles.list_tiles,
+            [
+                (depths[b], radii[b], *np.empty((2, count), np.int32), p.start, p.end, p.tile, p.tile_start, p.lists)
+                for b, p in enumerate(pairs)
             ],
             threads,
         )
-        tiles_x, tiles_y = -(-width // TILE), -(-height // TILE)
         rgb = np.empty((batch, height, width, 3), np.float32)
-        left = np.empty((batch, height, width), np.float32)
+        alpha = np.empty((batch, height, width), np.float32)
         depth = np.empty((batch, height, width), np.float32)
-        ends = np.empty((batch, height, width), np.int32)
-        lists, jobs = [], []
-        for b in range(batch):
-            visible = np.flatnonzero(radii[b])
-            order = visible[np.argsort(packed[b, visible, 9], kind="stable")].astype(np.int32)
-            pair_start = np.empty(len(order) + 1, np.int32)
-            tile_start = np.empty(tiles_x * tiles_y + 1, np.int32)
-            tiles.count_pairs(packed[b], order, tiles_x, tiles_y, pair_start, tile_start)
-            entries, ranks = np.empty(tile_start[-1], np.int32), np.empty(tile_start[-1], np.int32)
-            tiles.list_pairs(
-                packed[b], order, tiles_x, tiles_y, tile_start, np.empty_like(tile_start[1:]), entries, ranks
-            )
-            lists.append((packed[b], order, tile_start, entries, ranks, pair_start))
-            jobs += [
+        saved = np.empty((batch, across * down * SAVED), np.float32)
+        run_jobs(
+            tiles.blend,
+            [
                 (
-                    i, j, tiles_x, packed[b], order, tile_start, entries, ranks, behind[b], rgb[b], left[b], depth[b],
-                    ends[b],
+                    row * across, (row + 1) * across, across, packed[b], p.tile_start, p.lists, p.owner, p.mask,
+                    behind[b], rgb[b], alpha[b], depth[b], saved[b],
                 )
-                for i, j in _spans(tiles_x * tiles_y, tiles_x)
-            ]  # fmt: skip
-        run_jobs(tiles.blend, jobs, threads)
-        ctx.save_for_backward(means, quats, scales, view, background)
-        ctx.kept = (lists, left, ends, views, intrinsics, tiles_x, tiles_y, threads)
+                for b, p in enumerate(pairs)
+                for row in range(down)
+            ],
+            threads,
+        )  # fmt: skip
+        ctx.save_for_backward(means, quats, scales, opacities)
+        ctx.kept = (packed, pairs, saved, alpha, views, behind, intrinsics, threads)
         ctx.set_materialize_grads(False)
-        outputs = [torch.from_numpy(a).to(means.dtype) for a in (rgb, 1 - left, depth)]
         marks = torch.from_numpy(radii)
         ctx.mark_non_differentiable(marks)
-        return *outputs, marks
+        return *(torch.from_numpy(a).to(means.dtype) for a in (rgb, alpha, depth)), marks
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_rgb, grad_alpha, grad_depth, _):  # type: ignore[no-untyped-def, override]
         """Gradients to all eight tensors."""
-        means, quats, scales, view, background = ctx.saved_tensors
-        lists, left, ends, views, intrinsics, tiles_x, tiles_y, threads = ctx.kept
-        batch, count = means.shape[:2]
-        dtype = means.dtype
-        shape = left.shape
-        rgb = np.zeros((*shape, 3), np.float32) if grad_rgb is None else _array(grad_rgb.float())
-        through = np.zeros(shape, np.float32) if grad_alpha is None else -_array(grad_alpha.float())
-        deep = np.zeros(shape, np.float32) if grad_depth is None else _array(grad_depth.float())
-        grad_background = None
-        if background is not None:
-            through = through + np.einsum("bhwc,bhwc->bhw", rgb, background.detach().float().numpy())
-            if ctx.needs_input_grad[7]:
-                grad_background = torch.from_numpy(rgb * left[..., None]).to(dtype)
-        grad_packed = np.zeros((batch, count, GRADIENTS), np.float32)
-        jobs, sums = [], []
-        for b in range(batch):
-            packed, order, tile_start, entries, ranks, pair_start = lists[b]
-            grads = np.zeros((len(entries), GRADIENTS), np.float32)
-            jobs += [
+        means, quats, scales, opacities = ctx.saved_tensors
+        packed, pairs, saved, alpha, views, behind, intrinsics, threads = ctx.kept
+        batch, count = opacities.shape
+        dtype, width, height = means.dtype, int(intrinsics[4]), int(intrinsics[5])
+        across, down = -(-width // TILE), -(-height // TILE)
+        shape = (batch, height, width)
+        rgb, through, deep = (
+            np.zeros(size, np.float32) if grad is None else _array(grad.to(torch.float32))
+            for grad, size in ((grad_rgb, (*shape, 3)), (grad_alpha, shape), (grad_depth, shape))
+        )
+        sums = [np.empty(len(p.tile) * SUMS, np.float32) for p in pairs]
+        run_jobs(
+            tiles.blend_backward,
+            [
                 (
-                    i, j, tiles_x, packed, order, tile_start, entries, ranks, left[b], ends[b], rgb[b], through[b],
-                    deep[b], grads,
+                    row * across, (row + 1) * across, across, packed[b], p.tile_start, p.lists, p.owner, p.mask,
+                    behind[b], saved[b], rgb[b], through[b], deep[b], grad_depth is not None, sums[b],
                 )
-                for i, j in _spans(tiles_x * tiles_y, tiles_x)
-            ]  # fmt: skip
-            sums += [(i, j, order, pair_start, grads, grad_packed[b]) for i, j in _spans(len(order), CHUNK)]
-        run_jobs(tiles.blend_backward, jobs, threads)
-        run_jobs(tiles.sum_pairs, sums, threads)
-        arrays = [_array(t) for t in (means, quats, scales)]
-        grads_3d = [np.empty_like(a) for a in arrays]
+                for b, p in enumerate(pairs)
+                for row in range(down)
+            ],
+            threads,
+        )  # fmt: skip
+        given = [_array(t) for t in (means, quats, scales, opacities)]
+        grads = [np.empty((batch, count, *size), given[0].dtype) for size in ((3,), (4,), (3,), (), (3,), (2,))]
         spans = _spans(count, CHUNK)
         grad_view = np.zeros((batch, len(spans), 4, 4))
         run_jobs(
             projection.project_backward,
             [
                 (
-                    *(a[b, i:j] for a in arrays), views[b], intrinsics, lists[b][0][i:j], grad_packed[b, i:j],
-                    *(g[b, i:j] for g in grads_3d), grad_view[b, part],
+                    *(t[b, i:j] for t in given), views[b], intrinsics, packed[b, i:j], pairs[b].start[i:j],
+                    pairs[b].end[i:j], pairs[b].mask, sums[b].reshape(-1, SUMS), *(g[b, i:j] for g in grads),
+                    grad_view[b, part],
                 )
                 for b in range(batch)
                 for part, (i, j) in enumerate(spans)
             ],
             threads,
         )  # fmt: skip
-        flat = torch.from_numpy(grad_packed).to(dtype)
-        return (
-            *(torch.from_numpy(g) for g in grads_3d), flat[..., 5], flat[..., 6:9],
-            torch.from_numpy(grad_view.sum(1)).to(dtype), flat[..., :2], grad_background, None, None,
-        )  # fmt: skip
+        grad_background = None
+        if ctx.needs_input_grad[7]:
+            grad_background = torch.from_numpy(rgb * (1 - alpha)[..., None]).to(dtype)
+        tensors = [torch.from_numpy(g) for g in grads]
+        views_grad = torch.from_numpy(grad_view.sum(axis=1)).to(dtype)
+        return (*tensors[:5], views_grad, tensors[5], grad_background, None, None)
 
 
 def draw(

@@ -3,9 +3,17 @@
 Formulas: :mod:`model.raster.gaussian.conventions`. With M = R_v R_q diag(s) and A = J M (2, 3), the covariance in the
 image is A A^T + EPS2D I, so dL/dA = 2 G A for a symmetric G = dL/dC; everything else is the product rule.
 
-What a Gaussian is to the tiles is packed into FIELDS float32 numbers:
-0 1 mean (pixels), 2 3 4 inverse covariance (xx, xy, yy), 5 opacity, 6 7 8 colour, 9 depth, 10 11 half-sizes of the box
-around what is drawn (pixels; negative where nothing is).
+What a Gaussian is to the tiles is packed into FIELDS float32 numbers. Blending needs log2(alpha) at a pixel that lies
+(dx, v) from the mean; with the covariance ((cxx, cxy), (cxy, cyy)) it is the sum of squares
+
+    log2(alpha) = L - p u^2 - s v^2,   u = dx + k v,   k = -cxy / cyy,   p = cyy / (2 det ln 2),   s = 1 / (2 cyy ln 2),
+
+which cannot turn negative by rounding, however thin the ellipse is. The fields are: 0 1 mean (pixels), 2 k, 3 p, 4 s,
+5 L = log2(opacity), 6 7 8 colour, 9 depth, 10 11 half-sizes of the box around what is drawn (pixels; negative where
+nothing is), 12 the v at which it reaches farthest to the right; the others are not used.
+
+The tiles answer with SUMS sums over pixels, where w = dL/d(ln alpha): 0 of w, 1 w u, 2 w v, 3 w u^2, 4 w u v, 5 w v^2, and
+6 7 8 of the gradients to the colour, 9 to the depth. From them, with h = C^-1 d: dL/dm = sum w h, dL/dC = sum w h h^T / 2.
 """
 
 from __future__ import annotations
@@ -17,10 +25,15 @@ import numpy as np
 from model.raster.gaussian.conventions import ALPHA_MIN, CLAMP, EPS2D, FAR, NEAR
 from model.raster.jit import kernel
 
-FIELDS = 12
+FIELDS = 16
 """float32 numbers a Gaussian is packed into."""
-GRADIENTS = 10
-"""Gradients of a packed Gaussian: those of its first ten fields, in the same order."""
+TILE = 16
+"""Side of a tile, pixels."""
+SUMS = 16
+"""float32 numbers that the tiles answer with; only the first ten are used."""
+
+
+HALF_LOG2E = 0.5 / math.log(2.0)
 
 
 @kernel
@@ -53,8 +66,12 @@ def _half(quat, scale, view, x, y, z, camera, work):  # type: ignore[no-untyped-
 
 
 @kernel
-def project(means, quats, scales, opacities, colours, screen, view, camera, packed, radii):  # type: ignore[no-untyped-def]
-    """Fill packed (n, FIELDS) and radii (n,) of Gaussians (n, ...); screen (n, 2) or (0, 2) for none."""
+def project(means, quats, scales, opacities, colours, screen, view, camera, packed, radii, room):  # type: ignore[no-untyped-def]
+    """Fill packed (n, FIELDS) and radii (n,) of Gaussians (n, ...); screen (n, 2) or (0, 2) for none.
+
+    room (1,) becomes the number of tiles that their boxes touch, or a little more.
+    """
+    room[0] = 0
     width, height = camera[4], camera[5]
     work = np.empty(30)
     quat, scale = np.empty(4), np.empty(3)
@@ -92,31 +109,51 @@ def project(means, quats, scales, opacities, colours, screen, view, camera, pack
         box_x, box_y = math.ceil(half_x), math.ceil(half_y)
         if u + box_x <= 0 or u - box_x >= width or v + box_y <= 0 or v - box_y >= height:
             continue
-        # float32 ends where nothing can be seen any more; beyond it a cast to an integer has no meaning.
         radii[i] = np.int32(min(max(box_x, box_y), 2.0**30))
         packed[i, 0], packed[i, 1] = u, v
-        packed[i, 2], packed[i, 3], packed[i, 4] = cyy / det, -cxy / det, cxx / det
-        packed[i, 5] = opacity
+        packed[i, 2], packed[i, 3], packed[i, 4] = -cxy / cyy, cyy / det * HALF_LOG2E, HALF_LOG2E / cyy
+        packed[i, 5] = math.log2(opacity)
         packed[i, 6], packed[i, 7], packed[i, 8] = colours[i, 0], colours[i, 1], colours[i, 2]
         packed[i, 9] = z
         packed[i, 10], packed[i, 11] = half_x, half_y
+        packed[i, 12] = cxy / cxx * half_x
+        across = math.floor(min(u + half_x + 1.0, width) / TILE) - math.floor(max(u - half_x - 1.0, 0.0) / TILE)
+        down = math.floor(min(v + half_y + 1.0, height) / TILE) - math.floor(max(v - half_y - 1.0, 0.0) / TILE)
+        room[0] += int(max(across + 1, 0) * max(down + 1, 0))
 
 
 @kernel
-def project_backward(means, quats, scales, view, camera, packed, grad_packed, grad_means, grad_quats, grad_scales, grad_view):  # type: ignore[no-untyped-def]  # fmt: skip
-    """From grad_packed (n, GRADIENTS) to grad_means, grad_quats, grad_scales (n, ...), written; grad_view (3, 4), added."""
+def project_backward(
+    means, quats, scales, opacities, view, camera, packed, pair_start, pair_end, pair_mask, sums,
+    grad_means, grad_quats, grad_scales, grad_opacities, grad_colours, grad_screen, grad_view,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Write the gradients (n, ...) of n Gaussians and add to grad_view (3, 4).
+
+    pair_start, pair_end (n,): the pairs of each Gaussian in sums (pairs, SUMS); those with a pair_mask of 0 have none.
+    """
     fx, fy = camera[0], camera[1]
     work = np.empty(30)
-    quat, scale = np.empty(4), np.empty(3)
+    quat, scale, total_of = np.empty(4), np.empty(3), np.empty(SUMS)
     ga, gm, gr = np.empty((2, 3)), np.empty((3, 3)), np.empty((3, 3))
     for i in range(means.shape[0]):
         for j in range(3):
-            grad_means[i, j] = 0.0
-            grad_scales[i, j] = 0.0
+            grad_means[i, j] = grad_scales[i, j] = grad_colours[i, j] = 0.0
         for j in range(4):
             grad_quats[i, j] = 0.0
-        if packed[i, 10] < 0:
+        grad_opacities[i] = grad_screen[i, 0] = grad_screen[i, 1] = 0.0
+        seen = False
+        for j in range(10):
+            total_of[j] = 0.0
+        for pair in range(pair_start[i], pair_end[i]):
+            if pair_mask[pair] != 0:
+                seen = True
+                for j in range(10):
+                    total_of[j] += sums[pair, j]
+        if not seen:
             continue
+        for j in range(3):
+            grad_colours[i, j] = total_of[6 + j]
+        grad_opacities[i] = total_of[0] / opacities[i]
         mx, my, mz = np.float64(means[i, 0]), np.float64(means[i, 1]), np.float64(means[i, 2])
         x = view[0, 0] * mx + view[0, 1] * my + view[0, 2] * mz + view[0, 3]
         y = view[1, 0] * mx + view[1, 1] * my + view[1, 2] * mz + view[1, 3]
@@ -130,13 +167,14 @@ def project_backward(means, quats, scales, view, camera, packed, grad_packed, gr
         cxy = work[24] * work[27] + work[25] * work[28] + work[26] * work[29]
         cyy = work[27] * work[27] + work[28] * work[28] + work[29] * work[29] + EPS2D
         det = cxx * cyy - cxy * cxy
-        a, b, c = cyy / det, -cxy / det, cxx / det
-        gu, gv = np.float64(grad_packed[i, 0]), np.float64(grad_packed[i, 1])
-        va, vb, vc = np.float64(grad_packed[i, 2]), 0.5 * grad_packed[i, 3], np.float64(grad_packed[i, 4])
-        # dL/dC = -P V P, with P the inverse of C and V the gradient of P
-        pa, pb = va * a + vb * b, va * b + vb * c
-        pc, pd = vb * a + vc * b, vb * b + vc * c
-        gxx, gxy, gyy = -(a * pa + b * pc), -(a * pb + b * pd), -(b * pb + c * pd)
+        # h = C^-1 d = (a u, a k u + v / cyy), with a = cyy / det
+        a, k, c = cyy / det, -cxy / cyy, 1.0 / cyy
+        gu = a * total_of[1]
+        gv = k * gu + c * total_of[2]
+        gxx = 0.5 * a * a * total_of[3]
+        gxy = k * gxx + 0.5 * a * c * total_of[4]
+        gyy = k * k * gxx + a * k * c * total_of[4] + 0.5 * c * c * total_of[5]
+        grad_screen[i, 0], grad_screen[i, 1] = gu, gv
         for j in range(3):
             ga[0, j] = 2 * (gxx * work[24 + j] + gxy * work[27 + j])
             ga[1, j] = 2 * (gxy * work[24 + j] + gyy * work[27 + j])
@@ -159,7 +197,7 @@ def project_backward(means, quats, scales, view, camera, packed, grad_packed, gr
         if not clamped_y:
             gy -= gj12 * fy / (z * z)
             gz += gj12 * fy * y / (z * z * z)
-        gz += grad_packed[i, 9]
+        gz += total_of[9]
         for j in range(3):
             grad_means[i, j] = view[0, j] * gx + view[1, j] * gy + view[2, j] * gz
         grad_view[0, 0] += gx * mx
