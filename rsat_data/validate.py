@@ -19,7 +19,7 @@ from rsat_data.content import file_sha256
 from rsat_data.errors import DatasetError
 from rsat_data.manifest import TMP_SUFFIX, ManifestEntry, read_manifest, safe_join
 from rsat_data.siblings import check_siblings
-from rsat_data.writer import OWNED
+from rsat_data.writer import AVATARS, OWNED
 
 #: Names and one-line descriptions of the checks, in order.
 CHECKS = {
@@ -27,7 +27,7 @@ CHECKS = {
     "schema": "tables have the columns and types of the format",
     "values": "no nulls, known words, lengths equal T, codes finite and of a body's size",
     "clocks": "audio, video and matte last as long as the frames",
-    "references": "ids are unique, partners and clips name each other",
+    "references": "ids are unique, partners, clips and avatars name each other",
     "head model": "all codes belong to one head model",
     "splits": "no subject, family, source or pair is in two splits",
 }
@@ -35,7 +35,7 @@ CHECKS = {
 _META_TABLES = ("subjects", "sources", "votes", "quarantine")
 _MEDIA = ("audio", "image", "video", "matte", "preview")
 _KEYS = ("row_id", "clip_id", "dyad_id", "subject_id", "partner_row_id", "partner_subject_id", "source_id", "person")
-_ROW_KEYS = (*_KEYS, "split", "kinship", "head_model")
+_ROW_KEYS = (*_KEYS, "split", "kinship", "head_model", "avatar_id")
 _CLIP_KEYS = ("clip_id", "row_id_a", "row_id_b", "split", "dyad_id", "source_id")
 
 
@@ -116,6 +116,7 @@ class _Validation:
             self._advance(entry.bytes)
         self._meta()
         self._references()
+        self._avatars()
         self._head_model()
         self._splits()
         self.progress(1.0)
@@ -272,6 +273,27 @@ class _Validation:
             for key in ("row_id_a", "row_id_b"):
                 if clip[key] is not None and clip[key] not in rows:
                     self._note("references", file, number, f"{key}: there is no row {clip[key]}")
+
+    def _avatars(self) -> None:
+        """Rows that name an avatar have it, and avatars are named by the rows of their subject."""
+        avatars: dict[str, Any] = {}
+        for entry in self.entries:
+            if entry.file.startswith(AVATARS) and entry.file.endswith("/avatar.json"):
+                try:
+                    record = json.loads((self.root / entry.file).read_text(encoding="utf-8"))
+                    avatars[entry.file.split("/")[1]] = record["avatar_id"]
+                except (OSError, ValueError, KeyError, TypeError):
+                    self._note("references", entry.file, None, "is no record of an avatar")
+        self.report.checked["references"] += len(avatars)
+        named = set()
+        for file, number, row in self.rows:
+            name = row["avatar_id"]
+            named.add((row["subject_id"], name))
+            if name is not None and avatars.get(row["subject_id"]) != name:
+                self._note("references", file, number, f"avatar_id: {AVATARS}{row['subject_id']} is not {name}")
+        for subject, name in avatars.items():
+            if (subject, name) not in named:
+                self._note("references", f"{AVATARS}{subject}/avatar.json", None, f"no row of {subject} names {name}")
 
     def _unique(self, records: Iterable[tuple[str, int, dict[str, Any]]], key: str) -> dict[str, dict[str, Any]]:
         seen: dict[str, dict[str, Any]] = {}

@@ -16,7 +16,7 @@ def parse_budget(text: str) -> float:
     Raises:
         UsageError: it is no such time, or an absurd one.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*(s|m|min|h|)", text.strip().lower())
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*(s|m|min|h|)", text.strip().lower())
     if found is None:
         raise UsageError(
             f"--budget {text!r} is not a time.",

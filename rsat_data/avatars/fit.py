@@ -79,9 +79,8 @@ class Plan:
         return "\n".join(lines)
 
 
-def make_config(options: FitOptions) -> Any:
+def make_config(options: FitOptions, stage: Stage[Any]) -> Any:
     """The stage's config: its defaults, ``--set`` and the options that have a name of their own."""
-    stage = load_stage(ADDRESS)
     config = resolve({STAGE: stage.config}, None, options.settings)[STAGE]
     changes: dict[str, Any] = {}
     if options.budget is not None:
@@ -91,19 +90,20 @@ def make_config(options: FitOptions) -> Any:
     return replace(config, **changes) if changes else config
 
 
-def run_fit(options: FitOptions, config: Any = None) -> int:
+def run_fit(options: FitOptions, config: Any = None, address: str = ADDRESS) -> int:
     """Fit avatars to subjects of the dataset, put them into it, and return the exit code.
 
     Args:
         options: of the command.
         config: of the stage; None to make it of the options.
+        address: where the stage is declared.
 
     Raises:
         RsatError: nothing or not all was done; finished work is kept.
     """
     allowed = parse_max_failed(options.max_failed)
-    stage = load_stage(ADDRESS)
-    config = make_config(options) if config is None else config
+    stage = load_stage(address)
+    config = make_config(options, stage) if config is None else config
     finish_interrupted(options.out)
     data = open_rows(options.out)
     everybody = list_subjects(data)
@@ -129,6 +129,7 @@ def run_fit(options: FitOptions, config: Any = None) -> int:
                 bars,
                 models,
                 lambda result: _publish(workspace, result, None),
+                address,
             )
             result = queue.run(jobs)
             _publish(workspace, result, bars)

@@ -55,6 +55,7 @@ class Queue:
     Args:
         source: folder of the dataset.
         publish: called with the result now and then and must put what is done into the dataset.
+        address: where the stage is declared.
     """
 
     def __init__(
@@ -67,9 +68,11 @@ class Queue:
         bars: Bars,
         models: Mapping[str, Path],
         publish: Callable[[QueueResult], None],
+        address: str = ADDRESS,
     ) -> None:
         self.workspace, self.source, self.stage, self.config = workspace, source, stage, config
         self.places, self.bars, self.models, self.publish = places, bars, models, publish
+        self.address = address
         self.result = QueueResult()
         self.waiting: list[Job] = []
         self.running: dict[str, tuple[Job, str]] = {}
@@ -117,7 +120,7 @@ class Queue:
         limit = TIMEOUT_FACTOR * self.config.budget_s + TIMEOUT_EXTRA_S + TIMEOUT_PER_FRAME_S * job.subject.frames
         return Task(
             task_id=f"{STAGE}-{job.key}",
-            stage=ADDRESS,
+            stage=self.address,
             config=as_mapping(self.config),
             source=os.fsencode(self.source.resolve()).hex(),
             unit=job.unit(),

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "import": ("rsat_data.cli.import_", "import_", "Turn other tools' tracked codes into a dataset."),
     "export": ("rsat_data.cli.export", "export", "Write rows in other tools' formats, or as vertices."),
     "validate": ("rsat_data.cli.validate", "validate", "Check a dataset: schema, hashes, clocks, codes, splits."),
+    "avatar": ("rsat_data.cli.avatar", "avatar", "Fit Gaussian avatars to the people of a dataset; draw with them."),
     "preview": ("rsat_data.cli.preview", "preview", "Draw rows: a video beside its mesh, and a contact sheet."),
 }
 

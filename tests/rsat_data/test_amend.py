@@ -20,7 +20,7 @@ from tests.dataset_factory import ClipSpec, make_dataset, write_part
 from tests.rsat_data.test_writer import Kill, kill_at, tree
 
 SPECS = [ClipSpec(f"src{n}", f"s{n}", f"t{n}", video=False, frames=4 + n % 3, seed=n) for n in range(9)]
-FILES = {"avatars/s1/avatar.ply": b"ply\n", "avatars/s1/avatar.json": b"{}\n"}
+FILES = {"avatars/s1/avatar.ply": b"ply\n", "avatars/s1/avatar.json": b'{"avatar_id": "av"}\n'}
 
 
 @pytest.fixture(scope="module")
