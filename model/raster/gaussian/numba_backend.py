@@ -180,8 +180,9 @@ class _Draw(torch.autograd.Function):
         if ctx.needs_input_grad[7]:
             grad_background = torch.from_numpy(rgb * (1 - alpha)[..., None]).to(dtype)
         tensors = [torch.from_numpy(g) for g in grads]
-        views_grad = torch.from_numpy(grad_view.sum(axis=1)).to(dtype)
-        return (*tensors[:5], views_grad, tensors[5], grad_background, None, None)
+        view_grad = torch.from_numpy(grad_view.sum(axis=1)).to(dtype)
+        results = (*tensors[:5], view_grad, tensors[5], grad_background, None, None)
+        return tuple(g if needed else None for g, needed in zip(results, ctx.needs_input_grad, strict=True))
 
 
 def draw(
