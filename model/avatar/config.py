@@ -9,6 +9,7 @@ from rsat_data.errors import ConfigError
 _MAY_BE_ZERO = (
     "max_steps", "seed", "sh_degree", "coarse_share", "densify_rounds", "ssim_weight", "alpha_weight", "mean_weight",
     "scale_weight", "code_lr", "vertex_lr", "code_smooth", "code_weight", "vertex_weight",
+    "code_from", "torso_lr",
 )  # fmt: skip
 
 
@@ -76,6 +77,10 @@ class AvatarConfig:
     """Step of the offsets of the head's vertices, metres; 0 leaves the head as it is."""
     vertex_weight: float = 1.0
     """Weight of how much neighbouring offsets differ."""
+    code_from: float = 0.3
+    """Share of the fit after which codes are corrected: first the Gaussians need a likeness."""
+    torso_lr: float = 3e-3
+    """Step of how the torso stands and follows the head, relative to a head's usual motion; 0 holds it still."""
     end_lr: float = 0.05
     """Share of the steps that is left at the end."""
 
