@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
-import cv2
 import numpy as np
 
 from model.fitting.regions import (
@@ -56,50 +54,16 @@ _FAINT = 0.03
 """Strength of the mouth's pattern (rms over its points) below which its absence says nothing."""
 _NEW_LOOKS = 0.15
 """Change of log luma from one frame to the next (standard deviation over the face) that may be a new face."""
+_LIDS = (27, 230, 257, 450)
+"""Points of skin above and below the eyes, to tell their height."""
+_EYES_BAND, _UPPER = 0.45, 0.85
+"""Half the height of the band that glasses cover; how far below the eyes what a hand before the mouth leaves free ends;
+in face sizes."""
+_PART_CHANGE = 0.8
+"""How much a part of the face changes at the least in another person, as a share of the limit for the whole."""
+_LEAST_POINTS = 40
 _DARK_GLASSES = 0.55
 """Luma about the eyes, relative to the cheeks, below which eyes are behind glasses."""
-
-
-def sample_colours(video: Path, landmarks: np.ndarray) -> np.ndarray:
-    """Colours of a face at its landmarks: means of 6 x 6 px of the crop.
-
-    Args:
-        video: the head crop, yuv420p, T frames.
-        landmarks: (T, 478, 2 or 3) crop px; points outside take the nearest colour, NaN any.
-
-    Returns:
-        (T, 478, 3) uint8: luma, blue and red difference. Frames that the file lacks are 0.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    import av
-
-    out = np.zeros((len(landmarks), NUM_LANDMARKS, 3), np.uint8)
-    places = np.nan_to_num(landmarks[..., :2], posinf=0.0, neginf=0.0)
-    with av.open(str(video)) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "NONE"
-        for t, frame in enumerate(container.decode(stream)):
-            if t >= len(out):
-                break
-            planes = frame.to_ndarray(format="yuv420p")
-            height, width = frame.height, frame.width
-            half = (width // 2, height // 2)
-            quarter = height // 4 * width
-            colour = planes[height:].reshape(-1)
-            # Chroma is stored at half the size: luma is brought to it, so that one look-up gives all three.
-            small = cv2.merge(
-                [
-                    cv2.resize(planes[:height], half, interpolation=cv2.INTER_AREA),
-                    np.ascontiguousarray(colour[:quarter]).reshape(half[::-1]),
-                    np.ascontiguousarray(colour[quarter : 2 * quarter]).reshape(half[::-1]),
-                ]
-            )
-            mean = cv2.blur(small, (3, 3))
-            x, y = np.clip(places[t] / 2, 0, np.array(half) - 1).astype(np.int64).T
-            out[t] = mean[y, x]
-    return out
 
 
 @dataclass(frozen=True)
@@ -264,14 +228,28 @@ def looks_of(colours: np.ndarray | None, skin: Surface, frames: np.ndarray) -> L
 def looks_apart(one: Looks, two: Looks) -> tuple[float, float]:
     """How two people differ in proportions, and in what is light and dark on their faces.
 
+    Another person differs all over the face, a hand or glasses in a part of it: so the change of light and dark is the
+    least of the whole face's, and those of the face without the eyes' band and without its lower half.
+
     Returns:
         Rms distance of rigid points, in face sizes; rms of log luma after the light was taken out.
     """
     rigid = np.searchsorted(SKIN, RIGID)
     shape = float(np.sqrt(((one.shape[rigid] - two.shape[rigid]) ** 2).sum(axis=1).mean()))
-    change = (one.luma - two.luma)[None]
-    rest = change - light(change, np.full(change.shape, 1.0 / change.shape[1]), two.shape)
-    return shape, float(np.sqrt((rest**2).mean()))
+    height = two.shape[:, 1]
+    eyes = height[np.searchsorted(SKIN, _LIDS)].mean()
+    changes = []
+    for part, share in (
+        (np.ones(len(height), bool), 1.0),
+        (np.abs(height - eyes) > _EYES_BAND, _PART_CHANGE),
+        (height > eyes - _UPPER, _PART_CHANGE),
+    ):
+        if part.sum() < _LEAST_POINTS:  # a strange shape: no part to speak of
+            continue
+        change = (one.luma - two.luma)[part][None]
+        rest = change - light(change, np.full(change.shape, 1.0 / change.shape[1]), two.shape[part])
+        changes.append(float(np.sqrt((rest**2).mean())) / share)
+    return shape, min(changes)
 
 
 def _median(values: np.ndarray, counted: np.ndarray) -> np.ndarray:

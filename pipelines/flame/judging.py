@@ -10,13 +10,16 @@ import numpy as np
 
 from model.fitting.fit import interpolate
 from pipelines.faces.blendshapes import INDEX
-from pipelines.flame.appearance import sample_colours
-from pipelines.flame.validity import Fitted, Judgement, Reason, Seen, judge
+from pipelines.flame.sampling import sample
+from pipelines.flame.texture import Flat, make_grid
+from pipelines.flame.validity import Fitted, Judgement, Reason, Seen, judge, usable
 from pipelines.flame.validity_config import FlameValidity
 from rsat_data.errors import SkippedClip
 
 _ALIEN = (Reason.LOST, Reason.MISFIT, Reason.JUMP, Reason.SWAP)
 """Reasons for which codes are no guess about this person, but about nothing or somebody else."""
+_FRONTAL_DEG = 30.0
+"""Frames turned further to a side do not count for how a face lies flat."""
 _FRAME_CODES = ("expression", "jaw", "eyes", "rotation", "translation")
 
 
@@ -54,7 +57,15 @@ def judge_person(
     names = ("valid", "rotation", "translation", "reprojection_px", "eye_distance_px")
     arrays = [np.asarray(codes[name]) for name in names]
     fitted = Fitted(arrays[0], arrays[1], arrays[2], arrays[3], arrays[4], codes.get("photometric"))
-    return judge(seen, fitted, sample_colours(folder / f"{person}.mp4", seen.landmarks), config)
+    found = usable(seen)
+    steady = found & (np.abs(seen.yaw_deg) < _FRONTAL_DEG)
+    if not steady.any():
+        steady = found
+    places = np.where(found[:, None, None], seen.landmarks, 0.0)
+    grid = make_grid(places, seen.matrix, steady) if found.any() else None
+    colours, texture = sample(folder / f"{person}.mp4", seen.landmarks, grid, picture)
+    flat = None if grid is None or texture is None else Flat(texture, grid)
+    return judge(seen, fitted, colours, config, flat=flat)
 
 
 def require_enough(judgement: Judgement, config: FlameValidity) -> None:

@@ -75,7 +75,7 @@ def run(context: StageContext, config: FlameConfig) -> Mapping[str, Any]:
                 share = _Share(context.progress, number, len(people))
                 refined = _refine(folder, person, head, result, seen, camera, config, context.threads, share)
                 result = refined.codes
-            fitted = {**arrays(result), "eye_distance_px": result.eye_distance_px}
+            fitted = arrays(result)
             judgement = _judge(folder, person, faces, fitted, refined, config)
             require_enough(judgement, config.validity)
         except SkippedClip as error:
@@ -87,12 +87,15 @@ def run(context: StageContext, config: FlameConfig) -> Mapping[str, Any]:
             ) from error
         # Compressed: nine tenths of a texture in the head's own layout are empty.
         save = np.savez if refined is None else np.savez_compressed
-        save(context.out / f"{person}.npz", **judged_arrays(arrays(result), judgement), **_appearance(refined, config))  # type: ignore[arg-type]
+        save(context.out / f"{person}.npz", **judged_arrays(fitted, judgement), **_appearance(refined, config))  # type: ignore[arg-type]
         record["persons"][person] = {
             "camera": {name: getattr(camera, name) for name in ("fx", "fy", "cx", "cy", "width", "height")},
             "reprojection": round(reprojection_of(fitted, judgement), 6),
             "valid_fraction": round(float(judgement.valid.mean()), 6),
             "reasons": judgement.shares(),
+            "hidden": {
+                name: round(float(np.mean(judgement.measures[f"hidden_{name}"] > 0.5)), 6) for name in ("eyes", "mouth")
+            },
             "glasses": round(float(np.mean(judgement.measures["glasses"])), 6),
             "photometric": None if refined is None else _median(refined.residual[judgement.valid]),
         }
@@ -237,5 +240,5 @@ def _judge(
 
 def arrays(result: FitResult) -> dict[str, np.ndarray]:
     """What ``P.npz`` holds."""
-    names = ("shape", "expression", "jaw", "neck", "eyes", "rotation", "translation", "valid", "reprojection_px")
-    return {name: getattr(result, name) for name in names}
+    codes = ("shape", "expression", "jaw", "neck", "eyes", "rotation", "translation")
+    return {name: getattr(result, name) for name in (*codes, "valid", "reprojection_px", "eye_distance_px")}

@@ -12,7 +12,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from model.fitting.regions import NUM_LANDMARKS, eye_distance
+from model.fitting.regions import NUM_LANDMARKS
 from pipelines.flame.appearance import (
     RIGID,
     Surface,
@@ -25,6 +25,7 @@ from pipelines.flame.appearance import (
     surface,
 )
 from pipelines.flame.continuity import find_drift, find_jumps, find_swaps, runs
+from pipelines.flame.texture import Flat, nod, unlike
 from pipelines.flame.validity_config import FlameValidity
 
 _NEAR_MISS = 0.6
@@ -33,12 +34,18 @@ _GAP_REACH = 4
 """How many frames on either side of a gap are asked."""
 _STEADY_TURN_DEG = 45.0
 """Frames turned further do not count for what a face usually looks like."""
-
-
 _BRIDGE = 2
+"""Frames between hidden ones that count as hidden as well."""
 _WIDE_OPEN = 0.4
-_MOUTH_SHARE = 0.2
-"""What a hidden mouth counts, as a share of the face: little of its area, but most of what it says."""
+_SAYING_SHARE = 0.2
+"""What a hidden mouth, or eyes behind dark glasses, count as a share of the face: little of its area, but most of what
+it says."""
+_SHORTEST = 3
+"""Frames: what changes the texture of a face for less is a flash or a blurred nod, not a hand."""
+_NOD_DEG = 20.0
+"""Turn away from the usual at which twice as much of the texture may change."""
+_BARE_FRAMES = 8
+"""Frames without glasses from which their wearer has another usual look."""
 
 
 class Reason(IntEnum):
@@ -56,6 +63,21 @@ class Reason(IntEnum):
     DRIFT = 9
 
 
+MEASURES = (
+    "turn_deg",
+    "outside",
+    "hidden",
+    "hidden_eyes",
+    "hidden_mouth",
+    "sharpness",
+    "error",
+    "score",
+    "glasses",
+)
+"""Degrees; share of landmarks outside the picture; shares of face, eyes and mouth that are hidden; sharpness relative
+to the clip; landmark error in distances between the eyes; score of the detector; whether dark glasses are worn."""
+
+
 @dataclass(frozen=True)
 class Judgement:
     """Trust in every frame of one person in one clip."""
@@ -67,7 +89,7 @@ class Judgement:
     confidence: np.ndarray
     """(T,) float32 in [0, 1]; see ``CONFIDENCE``."""
     measures: Mapping[str, np.ndarray]
-    """What was measured, (T,) each: turn_deg, outside, hidden, sharpness (relative), error, score, glasses."""
+    """What was measured, (T,) each: ``MEASURES``."""
 
     def shares(self) -> dict[str, float]:
         """Reason -> share of the frames, for the reasons that occur."""
@@ -110,7 +132,7 @@ class Fitted:
     reprojection_px: np.ndarray
     """(T,) mean landmark error."""
     eye_distance_px: np.ndarray
-    """(T,)."""
+    """(T,) as a head facing the camera would show it (of ``FitResult``): all lengths here are in units of it."""
     photometric: np.ndarray | None = None
     """(T,) mean colour difference, NaN where not measured; None without photometry."""
 
@@ -153,14 +175,27 @@ def features_of(measures: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 # Judging ----------------------------------------------------------------------------------------------------------
 
 
-def judge(seen: Seen, fitted: Fitted, colours: np.ndarray | None, config: FlameValidity | None = None) -> Judgement:
+def usable(seen: Seen) -> np.ndarray:
+    """Frames (T,) bool in which the detector found a face, in numbers."""
+    return seen.valid & np.isfinite(seen.landmarks).all(axis=(1, 2)) & np.isfinite(seen.matrix).all(axis=(1, 2))
+
+
+def judge(
+    seen: Seen,
+    fitted: Fitted,
+    colours: np.ndarray | None,
+    config: FlameValidity | None = None,
+    *,
+    flat: Flat | None = None,
+) -> Judgement:
     """Decide for every frame whether its codes can be trusted, why not, and how much they are worth.
 
     Args:
         seen: what the detector says.
         fitted: what the fit says. NaN in it makes a frame a misfit, NaN in landmarks a lost one.
-        colours: (T, 478, 3) of `appearance.sample_colours`; None: nothing can be said of what is hidden.
+        colours: (T, 478, 3) of `sampling.sample`; None: nothing can be said of what is hidden.
         config: limits.
+        flat: the face laid flat, of the same; None: what is hidden is told by colours alone.
 
     Raises:
         ValueError: shapes do not fit each other.
@@ -168,7 +203,7 @@ def judge(seen: Seen, fitted: Fitted, colours: np.ndarray | None, config: FlameV
     config = config or FlameValidity()
     count = len(seen.landmarks)
     _check(seen, fitted, colours)
-    found = seen.valid & np.isfinite(seen.landmarks).all(axis=(1, 2)) & np.isfinite(seen.matrix).all(axis=(1, 2))
+    found = usable(seen)
     landmarks = np.where(found[:, None, None], seen.landmarks, 0.0).astype(np.float64)
     matrices = np.where(found[:, None, None], seen.matrix, np.eye(4))
     finite = np.isfinite(fitted.rotation).all(axis=1) & np.isfinite(fitted.translation).all(axis=1)
@@ -177,17 +212,15 @@ def judge(seen: Seen, fitted: Fitted, colours: np.ndarray | None, config: FlameV
     reason: np.ndarray = np.zeros(count, np.int8)
     if not found.any():
         reason[:] = Reason.LOST
-        nothing = {
-            name: np.zeros(count)
-            for name in ("turn_deg", "outside", "hidden", "sharpness", "error", "score", "glasses")
-        }
+        nothing = {name: np.zeros(count) for name in MEASURES}
         return Judgement(reason == 0, reason, np.zeros(count, np.float32), nothing)
 
     # Measures of single frames
     turn = _turn(fitted, codes_fit, np.where(np.isfinite(seen.yaw_deg), seen.yaw_deg, 0.0))
     outside = _outside(landmarks, seen.picture)
-    distance = eye_distance(landmarks[..., :2])
-    distance = np.maximum(distance, 0.5 * float(np.median(distance[found])))
+    # The fit's own unit: the distance seen shrinks with a turn, and would call the same error larger there.
+    distance = np.where(np.isfinite(fitted.eye_distance_px), fitted.eye_distance_px, 0.0).astype(np.float64)
+    distance = np.maximum(distance, max(0.5 * float(np.median(distance[found])), 1e-6))
     error = np.where(found & finite, fitted.reprojection_px, 0.0) / distance
     easy = found & (turn < min(_STEADY_TURN_DEG, config.max_turn_deg)) & (outside < 0.5 * config.max_outside)
     if not easy.any():
@@ -205,14 +238,26 @@ def judge(seen: Seen, fitted: Fitted, colours: np.ndarray | None, config: FlameV
     if not own.any():
         own = easy
     hidden: np.ndarray = np.zeros(count)
+    covered: dict[str, np.ndarray] = {"eyes": np.zeros(count), "mouth": np.zeros(count)}
     glasses: np.ndarray = np.zeros(count, bool)
     if colours is not None:
         skin = surface(landmarks, matrices, own) if swapped.any() else skin
-        hidden = np.where(found, hidden_share(colours, skin, own), 0.0)
-        # A mouth wide open moves lips and chin apart: then it is not the pattern of a mouth at rest.
-        mouth = mouth_gone(colours, skin, own) & (seen.mouth_open < _WIDE_OPEN)
-        hidden = np.where(found & mouth, np.maximum(hidden, _MOUTH_SHARE), hidden)
         glasses = eyes_behind_glasses(colours) & found
+        for these, usual_look in _looks(own, glasses, config.min_share):
+            part = hidden_share(colours, skin, usual_look)
+            # A mouth wide open moves lips and chin apart: then it is not the pattern of a mouth at rest.
+            mouth = mouth_gone(colours, skin, usual_look) & (seen.mouth_open < _WIDE_OPEN)
+            part = np.where(mouth, np.maximum(part, _SAYING_SHARE), part)
+            if glasses.any() and not (usual_look & glasses).any():
+                part = np.where(glasses, np.maximum(part, _SAYING_SHARE), part)
+            if flat is not None:
+                other = unlike(flat, matrices, usual_look)
+                slack = 1.0 + np.square(nod(matrices, usual_look) / _NOD_DEG)
+                texture = _lasting(other.share / (config.max_unlike * slack), found & these)
+                part = np.maximum(part, texture * config.max_hidden)
+                for name, values in other.regions.items():
+                    covered[name] = np.where(these, values, covered[name])
+            hidden = np.where(these & found, part, hidden)
 
     flags = (
         (Reason.OUTSIDE, found & (outside > config.max_outside)),
@@ -238,6 +283,8 @@ def judge(seen: Seen, fitted: Fitted, colours: np.ndarray | None, config: FlameV
         "turn_deg": turn,
         "outside": outside,
         "hidden": hidden,
+        "hidden_eyes": np.where(hidden > config.max_hidden, covered["eyes"], 0.0),
+        "hidden_mouth": np.where(hidden > config.max_hidden, covered["mouth"], 0.0),
         "sharpness": sharpness,
         "error": error,
         "score": np.where(np.isfinite(seen.score), seen.score, 0.0),
@@ -254,6 +301,30 @@ def _bridged(flags: np.ndarray, frames: int) -> np.ndarray:
     for first, end in runs(~flags):
         if first > 0 and end < len(flags) and end - first <= frames:
             out[first:end] = True
+    return out
+
+
+def _looks(own: np.ndarray, glasses: np.ndarray, share: float) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Which frames (T,) bool are compared with the median of which, where dark glasses come and go.
+
+    The bare face is the usual one, however long glasses are worn, if it is seen in ``share`` of the frames; else
+    glasses belong to the face. Frames without them are then compared with each other, if there are a few.
+    """
+    every = np.ones(len(own), bool)
+    bare, dark = own & ~glasses, own & glasses
+    if not dark.any():
+        return [(every, own)]
+    if bare.sum() >= max(_BARE_FRAMES, share * own.sum()):
+        return [(every, bare)]
+    return [(glasses, dark)] + ([(~glasses, bare)] if bare.sum() >= _BARE_FRAMES else [])
+
+
+def _lasting(excess: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """(T,) share of a limit, brought below 1 where it exceeds it for less than ``_SHORTEST`` frames."""
+    out = np.where(asked, excess, 0.0)
+    for first, end in runs(out > 1.0):
+        if end - first < _SHORTEST:
+            out[first:end] = 0.99
     return out
 
 

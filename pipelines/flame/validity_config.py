@@ -17,6 +17,8 @@ class FlameValidity:
     """Share of the landmarks that lie outside the picture."""
     max_hidden: float = 0.125
     """Share of the face's visible area that does not look as it does in the rest of the clip."""
+    max_unlike: float = 0.16
+    """Share of the face, laid flat, whose texture is another than in the rest of the clip; more where it nods."""
     min_sharpness: float = 0.2
     """Sharpness relative to the clip's median."""
     max_jump: float = 0.6

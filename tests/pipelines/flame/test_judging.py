@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from pipelines.faces.blendshapes import BLENDSHAPES
-from pipelines.flame.appearance import hidden_share, sample_colours, surface
+from pipelines.flame.appearance import hidden_share, surface
 from pipelines.flame.continuity import find_drift, runs, unexplained_steps
 from pipelines.flame.judging import judge_person, judged_arrays, reprojection_of, require_enough
+from pipelines.flame.sampling import sample_colours
 from pipelines.flame.validity import Judgement, Reason
 from pipelines.flame.validity_config import FlameValidity
 from pipelines.ingest.encode import write_video

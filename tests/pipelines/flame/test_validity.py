@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.flame.validity import CONFIDENCE, Judgement, Reason, confidence_of, features_of, judge
+from pipelines.flame.validity import CONFIDENCE, Fitted, Judgement, Reason, Seen, confidence_of, features_of, judge
 from pipelines.flame.validity_config import FlameValidity
 from rsat_data.errors import ConfigError
 from schemas.vocabulary import INVALID_REASONS
@@ -222,3 +222,41 @@ def test_shapes_that_do_not_fit_are_named() -> None:
 def test_limits_below_zero_are_refused() -> None:
     with pytest.raises(ConfigError, match="flame.validity.max_hidden"):
         FlameValidity(max_hidden=-1.0)
+
+
+RINGS = [230, 229, 228, 231, 450, 449, 448, 451, 27, 28, 29, 257, 258, 259, 226, 446, 110, 339, 24, 254]
+
+
+def with_glasses(frames: slice) -> tuple[Seen, Fitted, np.ndarray]:
+    seen, fitted, colours = track(80)
+    colours[frames, RINGS] = (20, 128, 128)
+    return seen, fitted, colours
+
+
+@pytest.mark.parametrize("frames", [slice(30, 45), slice(0, 30), slice(20, 80), slice(18, 78)])
+def test_dark_glasses_that_come_or_go_hide_the_eyes(frames: slice) -> None:
+    found = words(judge(*with_glasses(frames)))
+    assert set(found[frames]) == {"occluded"}
+    del found[frames]
+    assert set(found) == {""}
+
+
+def test_glasses_worn_throughout_belong_to_the_face() -> None:
+    for frames in (slice(0, 80), slice(10, 80)):  # an eighth of the clip without them does not make them a cover
+        judgement = judge(*with_glasses(frames))
+        assert judgement.valid.all() and judgement.measures["glasses"][frames].all()
+
+
+def test_glasses_are_no_other_person() -> None:
+    seen, fitted, colours = with_glasses(slice(40, 80))
+    landmarks = seen.landmarks.copy()
+    landmarks[40:, :, 0] += 90  # a cut: the track jumps as they come
+    found = words(judge(replace(seen, landmarks=landmarks, picture=(-500, 0, 1000, 512)), fitted, colours))
+    assert "swap" not in found and found.count("occluded") >= 38
+
+
+def test_errors_are_in_units_of_the_fit() -> None:
+    seen, fitted, colours = track(40)
+    seen = replace(seen, landmarks=seen.landmarks * [0.6, 1.0, 1.0] + [100.0, 0.0, 0.0])  # foreshortened
+    judgement = judge(seen, replace(fitted, eye_distance_px=np.full(40, 150.0, np.float32)), colours)
+    np.testing.assert_allclose(judgement.measures["error"], 0.01, rtol=1e-6)
