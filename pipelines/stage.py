@@ -92,8 +92,8 @@ class Stage(Generic[ConfigT]):
     version: str
     """Raised whenever the same inputs would give other results."""
     unit: UnitKind
-    """What one run covers: a whole source, one clip of it, all clips of the dataset together, or the rows of one subject
-    of a published dataset (such a stage is no part of the line; rsat_data.avatars runs it).
+    """What one run covers: a whole source, one clip of it, all clips of the dataset together, or the rows of one
+    subject of a published dataset (such a stage is no part of the line; rsat_data.avatars runs it).
 
     A stage over the dataset runs once every clip that can has its inputs; clips in quarantine hold up nobody. It writes
     ``PARTS_FILE``, and a stage over clips that names it among its inputs is handed its own clip's part alone: so a part

@@ -45,6 +45,8 @@ class BuildOptions:
     workers: int | None = None
     max_failed: str = "5%"
     offline: bool = False
+    avatars: bool = False
+    avatar_budget: str | None = None
     dry_run: bool = False
     as_json: bool = False
     quiet: bool = False
@@ -62,6 +64,10 @@ class BuildOptions:
             words += ["--max-failed", self.max_failed]
         if self.offline:
             words.append("--offline")
+        if self.avatars:
+            words.append("--avatars")
+        if self.avatar_budget:
+            words += ["--avatar-budget", self.avatar_budget]
         return shlex.join(words)
 
 
@@ -75,7 +81,7 @@ def run_build(options: BuildOptions) -> int:
     sources = find_sources(options.videos)
     if options.out.resolve() == options.videos.resolve():
         raise UsageError("--out must be another folder than --videos.", hint="For example: --out my_dataset")
-    recipe, dataset = make_recipe(options)
+    recipe, dataset, avatar = make_recipe(options)
     workers, threads, memory_gb = processes(options.workers)
     if options.dry_run:
         plan = estimate(sources, Workspace(options.out), workers, recipe.configs["flame"].profile)
@@ -87,23 +93,54 @@ def run_build(options: BuildOptions) -> int:
         with Bars(enabled=not options.quiet) as bars:
             line = Line(workspace, recipe, LocalEngine(workers, threads, memory_gb), bars, command=options.command())
             result = line.run(sources)
-            published = publish_result(options.out, result, recipe, dataset, bars)
+            published = publish_result(options.out, result, recipe, dataset, avatar, bars)
         line.finish()
-    report(options, result, published)
+    facts = report(options, result, published)
     failed, total = len(result.failed_sources), len(sources)
-    return EXIT_OK if allowed(failed, total) else EXIT_QUARANTINE
+    code = EXIT_OK if allowed(failed, total) else EXIT_QUARANTINE
+    if options.avatars and any(published.rows.values()):
+        code = max(code, fit_avatars(options, avatar, facts))
+    if options.as_json:
+        click.echo(json.dumps(facts, indent=1))
+    return code
 
 
-def make_recipe(options: BuildOptions) -> tuple[Recipe, DatasetConfig]:
-    """Stages and configs; model files are looked up later, by :func:`with_models`."""
+def fit_avatars(options: BuildOptions, config: Any, facts: dict[str, Any]) -> int:
+    """The step after publication: an avatar of every subject. Adds to the facts of the build; returns its exit code."""
+    from rsat_data.avatars.fit import FitOptions, fit_subjects, print_facts
+
+    fit = FitOptions(
+        options.out, max_failed=options.max_failed, workers=None, offline=options.offline, quiet=options.quiet
+    )
+    done, code = fit_subjects(fit, config)
+    facts["avatars"] = done
+    if not options.as_json:
+        print_facts(done)
+    return code
+
+
+def make_recipe(options: BuildOptions) -> tuple[Recipe, DatasetConfig, Any]:
+    """Stages and configs, those of the dataset and of avatars; model files are looked up later, by :func:`with_models`.
+
+    Raises:
+        ConfigError, UsageError: an option is wrong.
+    """
+    from pipelines.avatar.stage import STAGE as AVATAR
     from pipelines.line import LINE, load_line
 
     stages = load_line()
     sections: dict[str, type[Any]] = {name: stage.config for name, stage in stages.items()}
-    configs = resolve({**sections, "dataset": DatasetConfig}, options.config_file, options.settings)
-    dataset = configs.pop("dataset")
+    sections |= {"dataset": DatasetConfig, AVATAR.name: AVATAR.config}
+    configs = resolve(sections, options.config_file, options.settings)
+    dataset, avatar = configs.pop("dataset"), configs.pop(AVATAR.name)
+    if options.avatar_budget is not None:
+        from rsat_data.avatars.budget import parse_budget
+
+        if not options.avatars:
+            raise UsageError("--avatar-budget goes with --avatars.", hint="Give both, or neither.")
+        avatar = replace(avatar, budget_s=parse_budget(options.avatar_budget))
     configs = share_options(stages, configs)
-    return Recipe(LINE, stages, configs, {}, {}, __version__), dataset
+    return Recipe(LINE, stages, configs, {}, {}, __version__), dataset, avatar
 
 
 def share_options(stages: Mapping[str, Stage[Any]], configs: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,7 +235,9 @@ def terminate_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def publish_result(out: Path, result: BuildResult, recipe: Recipe, dataset: DatasetConfig, bars: Bars) -> Published:
+def publish_result(
+    out: Path, result: BuildResult, recipe: Recipe, dataset: DatasetConfig, avatar: Any, bars: Bars
+) -> Published:
     """Hand finished clips, sources and failures to the publisher."""
     import yaml
 
@@ -211,7 +250,7 @@ def publish_result(out: Path, result: BuildResult, recipe: Recipe, dataset: Data
         )
         for source in result.sources
     ]
-    config = yaml.safe_dump(resolved_config(recipe, dataset), sort_keys=True, allow_unicode=True)
+    config = yaml.safe_dump(resolved_config(recipe, dataset, avatar), sort_keys=True, allow_unicode=True)
     return publish(
         result.clip_dirs,
         out,
@@ -271,10 +310,10 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def report(options: BuildOptions, result: BuildResult, published: Published) -> None:
-    """Print what was done."""
+def report(options: BuildOptions, result: BuildResult, published: Published) -> dict[str, Any]:
+    """What was done, as plain values; printed for people, unless JSON is wanted."""
     failed = sorted(result.failed_sources)
-    facts = {
+    facts: dict[str, Any] = {
         "out": str(options.out),
         "rows": sum(published.rows.values()),
         "splits": dict(published.rows),
@@ -292,8 +331,7 @@ def report(options: BuildOptions, result: BuildResult, published: Published) -> 
         "seconds": {stage: round(seconds, 2) for stage, seconds in result.seconds.items()},
     }
     if options.as_json:
-        click.echo(json.dumps(facts, indent=1))
-        return
+        return facts
     click.echo(f"{facts['rows']} rows of {facts['clips']} clips from {facts['sources']} videos in {options.out}")
     click.echo(f"{result.units_run} units computed, {result.units_found} found finished")
     if facts["open_pairs"]:
@@ -307,8 +345,10 @@ def report(options: BuildOptions, result: BuildResult, published: Published) -> 
         click.echo(f"{len(result.failures)} quarantined or skipped; the reasons: rsat-data status {options.out}")
     if result.clip_dirs:
         click.echo(f"Next: rsat-data validate {options.out}")
+    return facts
 
 
-def resolved_config(recipe: Recipe, dataset: DatasetConfig) -> dict[str, Any]:
+def resolved_config(recipe: Recipe, dataset: DatasetConfig, avatar: Any) -> dict[str, Any]:
     """All sections with every option, as written to OUT/meta/config.yaml."""
-    return {name: as_mapping(config) for name, config in recipe.configs.items()} | {"dataset": as_mapping(dataset)}
+    configs = {**recipe.configs, "dataset": dataset, "avatar": avatar}
+    return {name: as_mapping(config) for name, config in configs.items()}

@@ -90,54 +90,74 @@ def make_config(options: FitOptions, stage: Stage[Any]) -> Any:
     return replace(config, **changes) if changes else config
 
 
-def run_fit(options: FitOptions, config: Any = None, address: str = ADDRESS) -> int:
-    """Fit avatars to subjects of the dataset, put them into it, and return the exit code.
+def run_fit(options: FitOptions, address: str = ADDRESS) -> int:
+    """Do what the command says, print what was done, and return the exit code.
+
+    Raises:
+        RsatError: nothing or not all was done; finished work is kept.
+    """
+    stage = load_stage(address)
+    config = make_config(options, stage)
+    if options.dry_run:
+        _, jobs, places = _prepare(options, stage, config, Bars(enabled=False))
+        plan = make_plan(Workspace(options.out), jobs, config, places)
+        click.echo(json.dumps(vars(plan), indent=1) if options.as_json else plan.describe())
+        return EXIT_OK
+    facts, code = fit_subjects(options, config, address)
+    if options.as_json:
+        click.echo(json.dumps(facts, indent=1))
+    else:
+        print_facts(facts)
+    return code
+
+
+def fit_subjects(options: FitOptions, config: Any, address: str = ADDRESS) -> tuple[dict[str, Any], int]:
+    """Fit avatars to subjects of the dataset and put them into it.
 
     Args:
-        options: of the command.
-        config: of the stage; None to make it of the options.
+        options: of the command; what is in ``config`` is not looked at.
+        config: of the stage.
         address: where the stage is declared.
+
+    Returns:
+        What was done, as plain values, and the exit code.
 
     Raises:
         RsatError: nothing or not all was done; finished work is kept.
     """
     allowed = parse_max_failed(options.max_failed)
     stage = load_stage(address)
-    config = make_config(options, stage) if config is None else config
-    finish_interrupted(options.out)
-    data = open_rows(options.out)
-    everybody = list_subjects(data)
-    chosen = _choose(everybody, options)
-    places = find_places(options.device, options.workers, len(chosen))
     with Bars(enabled=not options.quiet and not options.as_json) as bars:
-        models = _models(stage, config, options.offline)
-        hashes = {name: registry.model_hash(name) for name in models}
-        reading = bars.bar("rows", float(sum(len(subject.rows) for subject in chosen)), "rows")
-        jobs = make_jobs(data, chosen, stage, config, hashes, lambda share: reading.set(share * (reading.total or 1.0)))
-        if options.dry_run:
-            plan = make_plan(Workspace(options.out), jobs, config, places)
-            click.echo(json.dumps(vars(plan), indent=1) if options.as_json else plan.describe())
-            return EXIT_OK
+        models, jobs, places = _prepare(options, stage, config, bars)
         with Workspace(options.out) as workspace, terminate_as_interrupt():
             check_space(options.out)
-            queue = Queue(
-                workspace,
-                options.out,
-                stage,
-                config,
-                places,
-                bars,
-                models,
-                lambda result: _publish(workspace, result, None),
-                address,
-            )
+
+            def publish(result: QueueResult) -> None:
+                _publish(workspace, result, None)
+
+            queue = Queue(workspace, options.out, stage, config, places, bars, models, publish, address)
             result = queue.run(jobs)
             _publish(workspace, result, bars)
             if not options.subjects:
                 _forget_states(workspace, jobs)
-    report(options, result)
     failed = result.failed(count_skipped=bool(options.subjects))
-    return EXIT_OK if allowed(failed, len(jobs)) else EXIT_QUARANTINE
+    return facts_of(options, result), EXIT_OK if allowed(failed, len(jobs)) else EXIT_QUARANTINE
+
+
+def _prepare(
+    options: FitOptions, stage: Stage[Any], config: Any, bars: Bars
+) -> tuple[dict[str, Path], list[Job], Places]:
+    """Model files, jobs and places; everything that can be refused is refused here."""
+    finish_interrupted(options.out)
+    data = open_rows(options.out)
+    chosen = _choose(list_subjects(data), options)
+    places = find_places(options.device, options.workers, len(chosen))
+    models = _models(stage, config, options.offline)
+    hashes = {name: registry.model_hash(name) for name in models}
+    total = float(sum(len(subject.rows) for subject in chosen))
+    bar = bars.bar("rows", total, "rows")
+    jobs = make_jobs(data, chosen, stage, config, hashes, lambda share: bar.set(share * total))
+    return models, jobs, places
 
 
 def _choose(everybody: Sequence[Subject], options: FitOptions) -> list[Subject]:
@@ -201,8 +221,8 @@ def _forget_states(workspace: Workspace, jobs: Sequence[Job]) -> None:
             shutil.rmtree(state, ignore_errors=True)
 
 
-def report(options: FitOptions, result: QueueResult) -> None:
-    """Print what was done."""
+def facts_of(options: FitOptions, result: QueueResult) -> dict[str, Any]:
+    """What was done, as plain values."""
     fitted = {job.subject.subject_id for job in result.fitted}
     avatars = [
         {
@@ -210,7 +230,7 @@ def report(options: FitOptions, result: QueueResult) -> None:
             "avatar_id": job.avatar_id,
             "fitted": job.subject.subject_id in fitted,
             "path": str(options.out / "avatars" / job.subject.subject_id),
-            **_facts(result.summaries[job.subject.subject_id]),
+            **result.summaries[job.subject.subject_id],
         }
         for job in sorted(result.done, key=lambda job: job.subject.subject_id)
     ]
@@ -225,20 +245,20 @@ def report(options: FitOptions, result: QueueResult) -> None:
         }
         for job, failure in result.failures
     ]
-    if options.as_json:
-        click.echo(json.dumps({"out": str(options.out), "avatars": avatars, "failures": failures}, indent=1))
-        return
-    click.echo(f"{len(result.fitted)} avatars fitted, {len(result.reused)} found finished, in {options.out}/avatars")
+    return {"out": str(options.out), "avatars": avatars, "failures": failures}
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """What was done, for people."""
+    avatars, failures, out = facts["avatars"], facts["failures"], facts["out"]
+    fitted = sum(avatar["fitted"] for avatar in avatars)
+    click.echo(f"{fitted} avatars fitted, {len(avatars) - fitted} found finished, in {out}/avatars")
     for avatar in avatars:
-        click.echo(f"  {avatar['subject_id']}  {result.summaries[str(avatar['subject_id'])]['says']}")
+        click.echo(f"  {avatar['subject_id']}  {avatar['says']}")
     if failures:
         click.echo(f"{len(failures)} subjects have none:")
-        for item in failures:
-            click.echo(f"  {item['subject_id']}  {item['error']}: {item['message']} {item['hint']}".rstrip())
+    for item in failures:
+        click.echo(f"  {item['subject_id']}  {item['error']}: {item['message']} {item['hint']}".rstrip())
     if avatars:
         first = avatars[0]["subject_id"]
-        click.echo(f"Next: rsat-data avatar render {options.out} --subject {first} --turntable --out turn.mp4")
-
-
-def _facts(summary: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in summary.items() if name != "says"}
+        click.echo(f"Next: rsat-data avatar render {out} --subject {first} --turntable --out turn.mp4")

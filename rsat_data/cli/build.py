@@ -12,6 +12,7 @@ Examples:
   rsat-data build --videos my_videos --out my_dataset
   rsat-data build --videos my_videos --out my_dataset --dry-run
   rsat-data build --videos my_videos --out my_dataset --set speech.model=whisper-tiny.en --workers 2
+  rsat-data build --videos my_videos --out my_dataset --avatars --avatar-budget 3m
   rsat-data build --videos my_videos --out my_dataset --config my_dataset/meta/config.yaml
 
 \b
@@ -37,6 +38,8 @@ Stopped in the middle (Ctrl-C, power cut, kill -9)? The same command goes on whe
     metavar="N|N%",
     help="Exit with 3 when more sources than this failed (skipped ones do not count).",
 )
+@click.option("--avatars", is_flag=True, help="Then fit an avatar to every subject, as `rsat-data avatar fit` does.")
+@click.option("--avatar-budget", metavar="TIME", help="With --avatars: time for each fit, such as 90s, 3m, 1h.")
 @click.option("--offline", is_flag=True, help="Open no network connection; model files must be there.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, with estimated time and disk, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
