@@ -17,8 +17,10 @@ from model.head import HeadModel
 from model.photometric.surface import Surface
 from model.photometric.torch_appearance import polynomials
 from model.photometric.view import SEEN
-from model.raster import Fragments, rasterize
+from model.raster import Backend, Fragments, rasterize
 
+RASTERISER: Backend = "auto"
+"""pytorch3d or plain torch on a GPU, numba on the CPU, where this module runs only to be compared."""
 MIN_DEPTH = 0.02
 """Metres, as in the kernels."""
 
@@ -113,8 +115,7 @@ def posed(surface: DeviceSurface, vertices: Tensor, camera: Camera) -> DevicePos
     for number in range(surface.around.shape[1]):
         normals += across[:, surface.around[:, number]]
     normals /= normals.norm(dim=-1, keepdim=True).clamp_min(1e-20)
-    backend = "torch" if vertices.device.type == "cpu" else "auto"  # on the CPU only to be compared with numba
-    return DevicePosed(vertices, normals, rasterize(vertices, surface.faces, camera, backend))  # type: ignore[arg-type]
+    return DevicePosed(vertices, normals, rasterize(vertices, surface.faces, camera, RASTERISER))
 
 
 def place(x: Tensor, y: Tensor, width: int, height: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -20,7 +20,8 @@ class FlameConfig(FitConfig):
     """Focal length that a source's camera is expected to have, in units of the longer side of its picture (1.6: 35
     degrees across). Estimates are drawn to it; with ``subjects.cameras=fixed`` it is taken as it stands."""
     device: Literal["cpu", "auto", "cuda"] = "cpu"
-    """Where landmarks are fitted: numba on the CPU, or torch on the GPU ("auto": if there is one); docs/gpu.md."""
+    """Where codes are fitted and refined: numba on the CPU, or torch on the GPU ("auto": if there is one); docs/gpu.md.
+    The shape is always found on the CPU."""
     profile: Literal["fast", "full"] = "fast"
     """"fast" fits landmarks; "full" refines their codes by the pixels of the face, at a tenth of the speed or less."""
     photometric: PhotometricConfig = field(default_factory=PhotometricConfig)

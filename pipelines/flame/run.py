@@ -194,7 +194,7 @@ def _refine(
     try:
         return refine(
             head, result, seen, Frames(crop, num), Frames(matte, num, grey=True), camera,
-            fit=config, config=config.photometric, threads=threads, progress=progress,
+            fit=config, config=config.photometric, device=config.device, threads=threads, progress=progress,
         )  # fmt: skip
     except (OSError, UnreadableSource) as error:
         raise _unusable(crop, error) from error
