@@ -27,6 +27,15 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
 
 
+def _behind(background: torch.Tensor | None, batch: int) -> np.ndarray:
+    """(B, P, 3) float32: the background's pixels, or one for all (P = 1)."""
+    if background is None:
+        return np.zeros((batch, 1, 3), np.float32)
+    if background.stride(1) == background.stride(2) == 0:
+        background = background[:, :1, :1]
+    return _array(background.flatten(1, 2).to(torch.float32))
+
+
 def _spans(count: int, size: int) -> list[tuple[int, int]]:
     return [(start, min(count, start + size)) for start in range(0, count, size)]
 
@@ -67,8 +76,7 @@ class _Draw(torch.autograd.Function):
         height, width = camera.height, camera.width
         views = _array(view).astype(np.float64)
         shift = np.zeros((batch, 0, 2), given[0].dtype) if screen is None else _array(screen)
-        behind = np.zeros((), given[0].dtype) if background is None else background.detach().numpy()
-        behind = np.broadcast_to(behind, (batch, height, width, 3))
+        behind = _behind(background, batch)
         intrinsics = tuple(float(v) for v in (camera.fx, camera.fy, camera.cx, camera.cy, width, height))
         packed = np.empty((batch, count, FIELDS), np.float32)
         radii = np.empty((batch, count), np.int32)

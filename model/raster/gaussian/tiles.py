@@ -163,7 +163,8 @@ def blend(
 ):  # type: ignore[no-untyped-def]  # fmt: skip
     """Draw tiles first <= tile < last: rgb (H, W, 3), alpha (H, W), depth (H, W), saved (tiles * SAVED,).
 
-    pair_mask (pairs,) is cut down to the blocks in which a pair was drawn.
+    background is (H * W, 3), or (1, 3) for one colour. pair_mask (pairs,) is cut down to the blocks in which a pair was
+    drawn.
     """
     height, width = alpha.shape
     state = _aligned(4 * PIXELS)
@@ -230,8 +231,9 @@ def blend(
             for x in range(min(TILE, width - side)):
                 at = 16 * ((y // 4) * 4 + x // 4) + (y % 4) * 4 + x % 4
                 left = abs(saved[here + at])
+                pixel = ((top + y) * width + side + x) % background.shape[0]
                 for c in range(3):
-                    rgb[top + y, side + x, c] = state[c * PIXELS + at] + left * background[top + y, side + x, c]
+                    rgb[top + y, side + x, c] = state[c * PIXELS + at] + left * background[pixel, c]
                 alpha[top + y, side + x] = np.float32(1.0) - left
                 depth[top + y, side + x] = state[3 * PIXELS + at]
 
@@ -259,10 +261,11 @@ def blend_backward(
                 state[at] = abs(saved[here + at])
                 # What is seen where nothing is in front, as far as the loss cares: background, and alpha = 1 - left.
                 behind = -grad_alpha[top + y, side + x]
+                pixel = ((top + y) * width + side + x) % background.shape[0]
                 for c in range(3):
                     gradient = grad_rgb[top + y, side + x, c]
                     state[(2 + c) * PIXELS + at] = gradient
-                    behind += gradient * background[top + y, side + x, c]
+                    behind += gradient * background[pixel, c]
                 state[PIXELS + at] = behind
                 if deep:
                     state[5 * PIXELS + at] = grad_depth[top + y, side + x]
