@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,10 @@ from model.fitting.config import FitConfig
 from model.fitting.fit import FitResult, fit_landmarks
 from model.fitting.landmark_model import LandmarkModel, landmark_model
 from model.head import HeadModel, load_head
+from model.photometric import view
+from model.photometric.config import PhotometricConfig
+from model.photometric.refine import Landmarks, refine
+from model.photometric.surface import make_surface
 from model.raster import Backend, rasterize, shade_lambert
 from model.raster.spherical_harmonics import ambient
 from rsat_data import registry
@@ -253,6 +257,71 @@ def check_landmark_fit(setting: Setting) -> Outcome:
     )  # fmt: skip
 
 
+@lru_cache(maxsize=1)
+def _filmed(frames: int, size: int, config: PhotometricConfig) -> np.ndarray:
+    """Pictures (T, H, W, 3) uint8 of ``_codes``: skin with blotches of several sizes, light from above."""
+    surface, camera = make_surface(_head(), config.samples, config.texel_m), _camera(size)
+    rng = np.random.default_rng(3)
+    template = surface.head.v_template.numpy()
+    places = np.einsum("nk,nkx->nx", surface.texel_bary, template[surface.texel_corners])
+    colour = np.full((len(places), 3), (0.62, 0.48, 0.40))
+    for scale, strength in ((0.03, 0.20), (0.012, 0.25), (0.006, 0.15)):
+        for _ in range(8):
+            wave, start = rng.normal(size=3) / scale, rng.uniform(0, 6, 3)
+            colour += strength / 4 * np.sin((places @ wave)[:, None] + start)
+    light = np.zeros((9, 3), np.float32)
+    light[:4] = np.array([2.2, -0.5, -0.9, -0.6])[:, None]
+    skin = view.Skin(np.clip(colour, 0, 1).astype(np.float32), np.ones(len(places), bool), light)
+    codes = _codes(frames)
+    shape = codes.pop("shape")
+    pictures = np.empty((frames, size, size, 3), np.uint8)
+    for first in range(0, frames, 16):
+        part = {name: values[first : first + 16] for name, values in codes.items()}
+        vertices = np.ascontiguousarray(surface.head.pose(shape, **part)[0].numpy())
+        posed = view.pose(surface, vertices, camera)
+        image, covered = view.render(surface, posed, skin, np.ones((len(vertices), 3)), camera)
+        pictures[first : first + 16] = np.round(255 * np.where(covered[..., None], image, 0.3)).clip(0, 255)
+    return pictures
+
+
+def check_photometric(setting: Setting) -> Outcome:
+    """The profile `full`: codes of the landmark fit refined by pictures in memory; largest distance between vertices.
+
+    Landmarks are a pixel off, the shape is known. The rates are those of the refinement alone, upload included.
+    """
+    config = PhotometricConfig()
+    if setting.device == "cpu":  # torch on the CPU is slow
+        config = PhotometricConfig(
+            size=64, samples=500, texel_m=0.006, keyframes=4, rounds=1, coarse_rounds=0, iterations=3, window=16,
+            overlap=4,
+        )  # fmt: skip
+    size = max(setting.size, config.size)
+    marks, shape = _seen(setting.frames, size)
+    given, camera, fit = Landmarks(marks, np.ones(len(marks), bool)), _camera(size), FitConfig()
+    fast = fit_landmarks(_model(), given.points, given.valid, camera, config=fit, shape=shape)
+    pictures = _filmed(setting.frames, size, config)
+    threads = torch.get_num_threads()
+    there = "torch" if setting.device == "cpu" else setting.device
+
+    found: dict[str, FitResult] = {}
+
+    def work(device: str) -> None:
+        found[device] = refine(
+            _head(), fast, given, lambda first, last: pictures[first:last], None, camera, fit=fit, config=config,
+            device=device, threads=threads,
+        ).codes  # fmt: skip
+
+    def face(result: FitResult) -> torch.Tensor:
+        names = ("expression", "jaw", "neck", "eyes", "rotation", "translation")
+        codes = [torch.as_tensor(getattr(result, name)) for name in names]
+        return _head().pose(torch.as_tensor(result.shape), *codes)[0][:, _head().groups["face"]]
+
+    few = replace(setting, repeats=min(setting.repeats, 2))
+    rates = [few.rate(partial(work, device), len(marks)) for device in ("cpu", there)]
+    apart = (face(found["cpu"]) - face(found[there])).norm(dim=-1)
+    return Outcome(1e3 * float(apart.max()), 0.1, "mm", rates[0], rates[1])
+
+
 def check_voices(setting: Setting) -> Outcome:
     """The network that tells voices apart, on ten windows of noise."""
     from model.speech.pyannet import WINDOW_SAMPLES, load_pyannet
@@ -309,6 +378,7 @@ CHECKS: tuple[Check, ...] = (
     Check("raster, pytorch3d", check_raster_pytorch3d),
     Check("shading and gradients", check_shading),
     Check("landmark fit", check_landmark_fit),
+    Check("photometric refinement", check_photometric),
     Check("voices (PyanNet)", check_voices),
     Check("words (Whisper)", check_words),
 )
@@ -317,7 +387,6 @@ CHECKS: tuple[Check, ...] = (
 CPU_ONLY = (
     "faces, landmarks and mattes (MediaPipe)",
     "the shape from a clip's telling frames (numba)",
-    "photometric refinement (numba)",
     "encoding and decoding of video (x264, FFmpeg)",
 )
 """What has no GPU path, for the table to be read rightly."""

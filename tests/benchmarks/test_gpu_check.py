@@ -16,7 +16,7 @@ def rows(printed: str) -> dict[str, list[str]]:
     return {first: rest for first, *rest in cells[2:]}
 
 
-@pytest.mark.parametrize("word", ["posing", "raster", "shading", "landmark"])
+@pytest.mark.parametrize("word", ["posing", "raster", "shading", "landmark", "photometric"])
 def test_paths_agree_with_the_cpu(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert gpu_check.main(["--device", "cpu", "--small", "--only", word]) == 0
     printed = capsys.readouterr().out
