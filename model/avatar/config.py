@@ -18,9 +18,9 @@ class AvatarConfig:
     """How a subject's Gaussians are fitted to its pictures."""
 
     budget_s: float = 300.0
-    """Seconds the fit may take, preparation and evaluation apart; the schedule adapts to what a step costs."""
+    """Seconds the fit may take, judging the result apart; the schedule adapts to what a step costs."""
     max_steps: int = 0
-    """Steps after which it ends in any case; 0: only the budget ends it. A fit that ends by its steps is reproducible."""
+    """Steps after which it ends in any case; 0: only the budget ends it. Fits that end by steps are reproducible."""
     size: int = 256
     """Side of the pictures compared, pixels; the head crop is reduced to it."""
     max_frames: int = 2000
@@ -79,7 +79,7 @@ class AvatarConfig:
     """Weight of how much neighbouring offsets differ."""
     code_from: float = 0.3
     """Share of the fit after which codes are corrected: first the Gaussians need a likeness."""
-    torso_lr: float = 3e-3
+    torso_lr: float = 1e-2
     """Step of how the torso stands and follows the head, relative to a head's usual motion; 0 holds it still."""
     end_lr: float = 0.05
     """Share of the steps that is left at the end."""

@@ -1,4 +1,4 @@
-"""Fitting a subject's Gaussians to its tracked pictures."""
+"""Fitting a subject's Gaussians to its tracked pictures, within a budget of time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,276 +14,183 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.avatar import checkpoint, density, start
+from model.avatar import checkpoint
+from model.avatar.avatar import Avatar
 from model.avatar.config import AvatarConfig
-from model.avatar.footage import Division, Footage, Store, divide, pictures
-from model.avatar.losses import add_regularisers, matte_loss, photometric, psnr
-from model.avatar.optimiser import Adam
-from model.avatar.posing import Torso, pose_on_torso
-from model.avatar.schedule import Schedule, background_at, frame_at
-from model.avatar.track import Corrections, Track, make_track
-from model.gaussians import BoundGaussians, to_world, triangle_frames
+from model.avatar.evaluate import Bench, evaluate
+from model.avatar.footage import Footage
+from model.avatar.prepare import Material, prepare
+from model.avatar.schedule import Schedule
+from model.avatar.state import State, change_density, show, take_step, validate
+from model.avatar.track import Track
+from model.gaussians import BoundGaussians
 from model.head import HeadModel
-from model.raster.gaussian import rasterize_gaussians
+from rsat_data.errors import DatasetError
 
 Progress = Callable[[float, str], None]
-"""Called with the share done and a note."""
-_START_FRAMES = 32
-_SEED_FRAMES = 2
-"""Frames whose pixels outside of the mesh are seeded."""
+"""Called with the share of the fit that is done and a note."""
+_VERSION = "1"
+"""Of the fit: states of another one are not gone on from."""
+_NOTE_STEPS = 10
 
 
 @dataclass(frozen=True)
-class Material:
-    """What a fit works on; made once, the same in every run."""
+class FittedAvatar:
+    """A fit's result."""
 
-    head: HeadModel
-    rest: tuple[Tensor, Tensor]
-    """Vertices (1, V, 3) and joints (1, J, 3) of the identity."""
-    division: Division
-    train: Track
-    validation: Track
-    store: Store
-    """Pictures of the training frames, then of the validation frames."""
-
-    def picture(self, index: int, size: int) -> np.ndarray:
-        """(size, size, 4) uint8 of a training frame, or, counting on, of a validation frame."""
-        image = self.store.read(index)
-        if size == self.store.size:
-            return image
-        wide = image.reshape(size, self.store.size // size, size, -1, 4).astype(np.uint16)
-        return ((wide.sum(axis=(1, 3)) + 2) // 4).astype(np.uint8)
+    avatar: Avatar
+    """The best state, by the validation frames."""
+    report: dict[str, Any]
+    """metrics: method -> figure on the time held out (see :func:`model.avatar.evaluate.evaluate`); validation_psnr,
+    steps, best_step, seconds, steps_per_s, gaussians, training_frames, test_frames, matte ("given" or "mesh")."""
 
 
-def prepare(
-    head: HeadModel, shape: Tensor, footage: Sequence[Footage], config: AvatarConfig, threads: int | None,
-    device: torch.device | str,
-) -> Material:  # fmt: skip
-    """Check, divide and reduce the footage; raises as :func:`fit_avatar`."""
-    for row in footage:
-        row.check(head)
-    division = divide(footage, config.hold_out, config.max_frames, config.validation_frames, config.min_frames)
-    frames = [*division.train, *division.validation]
-    store = Store(config.size)
-    for index, picture in pictures(footage, frames, config.size, threads or 1):
-        store.write(index, picture)
-    with torch.no_grad():
-        rest = head.shaped(shape)
-    return Material(
-        head, rest, division, make_track(footage, division.train, device),
-        make_track(footage, division.validation, device), store,
+def fit_avatar(
+    head: HeadModel,
+    shape: Tensor | np.ndarray,
+    footage: Sequence[Footage],
+    config: AvatarConfig | None = None,
+    *,
+    state: Path | None = None,
+    progress: Progress | None = None,
+    threads: int | None = None,
+    device: torch.device | str = "cpu",
+    floors: bool = True,
+) -> FittedAvatar:
+    """Fit a subject's avatar.
+
+    The last ``hold_out`` of the subject's valid time is never trained on, its codes are never changed: the figures in
+    the report are of codes as tracked. Some frames of the training span are set apart to choose the best state by.
+
+    Interrupted at any moment, it goes on from the last checkpoint in ``state`` when it is called again with the same
+    arguments. A fit that ends by ``max_steps`` gives the same avatar with and without interruptions; one that ends by
+    its budget depends on the speed of the machine anyway.
+
+    Args:
+        head: the head that the codes belong to.
+        shape: (S,) the subject's shape code.
+        footage: the subject's rows, in the order of time.
+        config: settings; None for the defaults.
+        state: folder for checkpoints, emptied at the end; None for none.
+        progress: told how far the fit is.
+        threads: of the kernels; None for torch's setting. Changes nothing in the result.
+        device: where the fit runs: "cpu", or "cuda" with gsplat.
+        floors: judge the floors too.
+
+    Raises:
+        DatasetError: too few valid frames, or nothing of the mesh is seen.
+        HeadMismatch: codes or shape of another head.
+        UnreadableSource: a video cannot be decoded.
+        DiskFullError, WorkspaceError: no room for pictures or checkpoints.
+    """
+    config = config or AvatarConfig()
+    begun = time.monotonic()
+    code = torch.as_tensor(np.asarray(shape, np.float32)).to(device)
+    if code.shape != (head.num_shape,) or not bool(torch.isfinite(code).all()):
+        raise DatasetError(f"The shape code {tuple(code.shape)} is not a finite one of {head.id} ({head.num_shape},).")
+    material = prepare(head.to(device), code, footage, config, threads, device)
+    try:
+        now = State(material, config, device)
+        print_ = fingerprint(head, code, footage, config, material)
+        kept = None if state is None else checkpoint.read(state, print_)
+        if kept is not None:
+            now.restore(*kept)
+        else:
+            now.elapsed = time.monotonic() - begun
+        _run(now, material, Schedule(config), state, print_, progress, threads)
+        return _result(now, material, footage, code, threads, floors, state)
+    finally:
+        material.store.close()
+
+
+def _run(
+    now: State, material: Material, schedule: Schedule, folder: Path | None, print_: str, progress: Progress | None,
+    threads: int | None,
+) -> None:  # fmt: skip
+    """Step until the budget is spent. The state is kept at the end of steps only, so a torn one is never kept."""
+    config = now.config
+    before, started, saved = now.elapsed, time.monotonic(), time.monotonic()
+    while (share := schedule.progress(now.step, now.elapsed)) < 1:
+        while now.rounds < schedule.densify_rounds(share):
+            change_density(now)
+            now.rounds += 1
+        take_step(now, material, schedule, share, threads)
+        now.step += 1
+        now.elapsed = before + time.monotonic() - started
+        if schedule.validations(schedule.progress(now.step, now.elapsed)) > now.validations:
+            now.validations = schedule.validations(schedule.progress(now.step, now.elapsed))
+            validate(now, material, threads)
+            now.elapsed = before + time.monotonic() - started
+        if folder is not None and time.monotonic() - saved >= config.checkpoint_s:
+            checkpoint.write(folder, now.tensors(), now.values(), print_)
+            saved = time.monotonic()
+        if progress is not None and now.step % _NOTE_STEPS == 0:
+            progress(share, f"{now.step} steps, {now.best_score:.1f} dB" if now.best else f"{now.step} steps")
+    if not now.best or now.best_step < now.step and now.validations < schedule.validations(1.0):
+        validate(now, material, threads)
+    if folder is not None:
+        checkpoint.write(folder, now.tensors(), now.values(), print_)
+    if progress is not None:
+        progress(1.0, f"{now.step} steps, {now.best_score:.1f} dB")
+
+
+def _result(
+    now: State, material: Material, footage: Sequence[Footage], shape: Tensor, threads: int | None, floors: bool,
+    folder: Path | None,
+) -> FittedAvatar:  # fmt: skip
+    best, config = now.best, now.config
+    head = material.head
+    cpu = head.to("cpu")
+    size = config.size
+    bench = Bench(
+        cpu, (material.rest[0].cpu(), material.rest[1].cpu()), material.train.to("cpu"),
+        lambda index: material.picture(index, size), size,
     )  # fmt: skip
 
+    def drawn(track: Track, index: int) -> Tensor:
+        there = track.to(now.device)
+        return show(head, material.rest, best, there, index, size, None, threads)[0].clamp(0, 1).cpu()
 
-def begin(material: Material, config: AvatarConfig, torso: Torso) -> BoundGaussians:
-    """The Gaussians a fit starts with."""
-    head, track, size = material.head.to("cpu"), material.train, config.size
-    rest = (material.rest[0].cpu(), material.rest[1].cpu())
-    chosen = np.unique(np.linspace(0, len(track) - 1, _START_FRAMES).round().astype(int)).tolist()
-    meshes, images, cameras = [], [], []
-    for index in chosen:
-        codes = {name: value.cpu() for name, value in track.at(index).items()}
-        body = torso.pose(codes["rotation"], codes["translation"], track.rest[index : index + 1].cpu())
-        with torch.no_grad():
-            meshes.append(pose_on_torso(head, rest, codes, body)[0].numpy())
-        images.append(material.picture(index, size))
-        cameras.append(track.camera(index, size))
-    colours, _ = start.face_colours(head.faces, meshes, images, cameras)
-    parts: list[BoundGaussians | None] = [start.covering(head, rest[0], colours, config.sh_degree)]
-    away = (torch.cat([track.codes["rotation"], track.codes["translation"]], 1) - track.rest).cpu()[chosen]
-    order = (away / away.std(0).clamp_min(1e-6)).norm(dim=1).argsort().tolist()
-    for number in order[:_SEED_FRAMES]:
-        parts.append(start.outside(head, meshes[number], images[number], cameras[number], config.sh_degree))
-    return start.together(parts)
-
-
-class State:
-    """Everything that changes in a fit: what a checkpoint holds."""
-
-    def __init__(self, material: Material, config: AvatarConfig, device: torch.device | str) -> None:
-        self.config, self.device = config, torch.device(device)
-        self.step, self.elapsed = 0, 0.0
-        self.rounds, self.validations = 0, 0
-        self.torso = Torso.still(device)
-        self.offsets = torch.zeros(material.head.num_vertices, 3, device=device)
-        self.gaussians = begin(material, config, self.torso).to(device)
-        self.mean_limit, self.scale_limit = start.limits(self.gaussians)
-        self.corrections = Corrections(material.train, config.code_smooth, config.code_weight)
-        self._adam()
-        self.score = torch.zeros(len(self.gaussians), device=device)
-        self.seen = torch.zeros(len(self.gaussians), device=device)
-        self.best: dict[str, Tensor] = {}
-        self.best_score, self.best_step = -1.0, 0
-
-    def _rates(self) -> dict[str, float]:
-        c = self.config
-        return {
-            "mean": c.mean_lr, "log_scale": c.scale_lr, "rotation": c.rotation_lr, "opacity": c.opacity_lr,
-            "sh": c.colour_lr, "torso.offset": c.torso_lr, "torso.follow": c.torso_lr, "offsets": c.vertex_lr,
-        }  # fmt: skip
-
-    def _body(self) -> dict[str, Tensor]:
-        return {"torso.offset": self.torso.offset, "torso.follow": self.torso.follow, "offsets": self.offsets}
-
-    def _adam(self) -> None:
-        self.gaussians.requires_grad_(True)
-        self.adam = Adam(self.gaussians.parameters(), self._rates())
-        self.body = Adam(self._body(), self._rates())
-
-    def snapshot(self) -> dict[str, Tensor]:
-        """Copies of what an avatar is made of."""
-        values = self.gaussians.parameters() | {"face": self.gaussians.face} | self._body()
-        return {name: value.detach().clone() for name, value in values.items()}
-
-    def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps, by name."""
-        groups = {
-            "now": self.snapshot(),
-            "best": self.best,
-            "first": self.adam.first, "second": self.adam.second,
-            "body_first": self.body.first, "body_second": self.body.second,
-            "codes": self.corrections.tensors(),
-            "density": {
-                "score": self.score, "seen": self.seen,
-                "mean_limit": self.mean_limit, "scale_limit": self.scale_limit,
-            },
-        }  # fmt: skip
-        return {f"{group}/{name}": value for group, values in groups.items() for name, value in values.items()}
-
-    def values(self) -> dict[str, Any]:
-        """Numbers that a checkpoint keeps."""
-        return {
-            "step": self.step, "elapsed": self.elapsed, "rounds": self.rounds, "validations": self.validations,
-            "adam": self.adam.count, "body": self.body.count,
-            "best_score": self.best_score, "best_step": self.best_step,
-        }  # fmt: skip
-
-    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Take back what :meth:`tensors` and :meth:`values` gave."""
-
-        def group(name: str) -> dict[str, Tensor]:
-            head = f"{name}/"
-            return {key[len(head) :]: t.to(self.device) for key, t in tensors.items() if key.startswith(head)}
-
-        now = group("now")
-        self.torso = Torso(now.pop("torso.offset"), now.pop("torso.follow"))
-        self.offsets = now.pop("offsets")
-        self.gaussians = BoundGaussians(**now)
-        self._adam()
-        self.adam.first, self.adam.second = group("first"), group("second")
-        self.body.first, self.body.second = group("body_first"), group("body_second")
-        self.corrections.restore(group("codes"))
-        kept = group("density")
-        self.score, self.seen = kept["score"], kept["seen"]
-        self.mean_limit, self.scale_limit = kept["mean_limit"], kept["scale_limit"]
-        self.best = group("best")
-        self.adam.count, self.body.count = values["adam"], values["body"]
-        self.step, self.elapsed = values["step"], values["elapsed"]
-        self.rounds, self.validations = values["rounds"], values["validations"]
-        self.best_score, self.best_step = values["best_score"], values["best_step"]
-
-
-def take_step(state: State, material: Material, schedule: Schedule, progress: float, threads: int | None) -> float:
-    """One step on one training frame; returns the loss."""
-    config, head, track = state.config, material.head, material.train
-    index = frame_at(config.seed, state.step, len(track))
-    size = schedule.size(progress)
-    factor = schedule.factor(progress, state.step)
-    image = torch.from_numpy(material.picture(index, size)).to(state.device).float() / 255
-    matte = image[..., 3]
-    background = torch.from_numpy(background_at(config.seed, state.step)).to(state.device)
-    target = background + (image[..., :3] - background) * matte[..., None]
-
-    codes = track.at(index)
-    correcting = config.code_lr > 0 and progress >= config.code_from
-    leaf = state.corrections.leaf(index)
-    moves_body = config.torso_lr > 0 or config.vertex_lr > 0
-    for value in state.body.parameters.values():
-        value.requires_grad_(moves_body)
-    with torch.set_grad_enabled(correcting or moves_body):
-        body = state.torso.pose(codes["rotation"], codes["translation"], track.rest[index : index + 1])
-        codes = state.corrections.apply(codes, leaf if correcting else leaf.detach())
-        offsets = state.offsets if config.vertex_lr > 0 else None
-        vertices = pose_on_torso(head, material.rest, codes, body, offsets)
-        frames = triangle_frames(vertices, head.faces)
-    world = to_world(state.gaussians, frames)
-    screen = torch.zeros(1, len(state.gaussians), 2, device=state.device, requires_grad=True)
-    splats = rasterize_gaussians(
-        world.means, world.quats, world.scales, world.opacities, world.colours, track.camera(index, size),
-        background=background, threads=threads, screen=screen,
-    )  # fmt: skip
-    loss = photometric(splats.rgb[0], target, config.ssim_weight, threads=threads)
-    if config.alpha_weight:
-        sure = ((matte < 0.05) | (matte > 0.95)).float()
-        loss = loss + config.alpha_weight * matte_loss(splats.alpha[0], matte, sure)
-    loss.backward()
-    visible = splats.radii[0] > 0
-    add_regularisers(
-        state.gaussians, visible, state.mean_limit, state.scale_limit, config.mean_weight, config.scale_weight
+    metrics = evaluate(bench, footage, material.division.test, drawn, floors=floors, threads=threads or 1)
+    gaussians = BoundGaussians(
+        **{name: best[name].cpu() for name in ("mean", "log_scale", "rotation", "opacity", "sh", "face")}
     )
-    with torch.no_grad():
-        assert screen.grad is not None
-        # In units of half the picture, as usual, so that both sizes count alike.
-        state.score += screen.grad[0].norm(dim=1) * (size / 2)
-        state.seen += visible
-    state.adam.step(factor, threads)
-    if moves_body:
-        state.body.step(factor, threads)
-    if correcting and leaf.grad is not None:
-        state.corrections.step(index, leaf.grad, config.code_lr * factor)
-    return float(loss)
-
-
-def change_density(state: State) -> None:
-    """One round of pruning and splitting."""
-    config = state.config
-    density.repair(state.gaussians)
-    kept = torch.nonzero(density.survivors(state.gaussians, config.prune_opacity))[:, 0]
-    gaussians = state.gaussians.select(kept)
-    score = (state.score / state.seen.clamp_min(1))[kept]
-    which = density.choose(score, config.densify_share, config.max_gaussians - len(kept))
-    divided, descent = density.divide(gaussians, which)
-    parent = kept[descent.parent]
-    state.gaussians = divided.requires_grad_(True)
-    state.adam.replace(state.gaussians.parameters(), parent, descent.fresh)
-    state.mean_limit, state.scale_limit = state.mean_limit[parent], state.scale_limit[parent]
-    state.score = torch.zeros(len(parent), device=state.device)
-    state.seen = torch.zeros(len(parent), device=state.device)
-
-
-@torch.no_grad()
-def show(
-    head: HeadModel, rest: tuple[Tensor, Tensor], snapshot: dict[str, Tensor], track: Track, index: int, size: int,
-    background: Tensor | None, threads: int | None,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Picture (size, size, 3) and alpha (size, size) of a frame of a track, with codes as tracked."""
-    parts = dict(snapshot)
-    torso = Torso(parts.pop("torso.offset"), parts.pop("torso.follow"))
-    offsets = parts.pop("offsets")
-    codes = track.at(index)
-    body = torso.pose(codes["rotation"], codes["translation"], track.rest[index : index + 1])
-    vertices = pose_on_torso(head, rest, codes, body, offsets)
-    world = to_world(BoundGaussians(**parts), triangle_frames(vertices, head.faces))
-    splats = rasterize_gaussians(
-        world.means, world.quats, world.scales, world.opacities, world.colours, track.camera(index, size),
-        background=background, threads=threads,
+    report: dict[str, Any] = {
+        "metrics": metrics,
+        "validation_psnr": now.best_score,
+        "steps": now.step,
+        "best_step": now.best_step,
+        "seconds": now.elapsed,
+        "steps_per_s": now.step / max(now.elapsed, 1e-9),
+        "gaussians": len(gaussians),
+        "training_frames": len(material.train),
+        "test_frames": len(material.division.test),
+        "matte": "given" if all(row.mattes is not None for row in footage) else "mesh",
+        "size": size,
+    }
+    offsets = best["offsets"].cpu()
+    avatar = Avatar(
+        gaussians, head.id, len(head.faces), shape.cpu(), offsets if bool(offsets.any()) else None,
+        {"torso_offset": best["torso.offset"].cpu(), "torso_follow": best["torso.follow"].cpu()},
+        {name: value for name, value in report.items() if name != "gaussians"},
     )  # fmt: skip
-    return splats.rgb[0], splats.alpha[0]
+    if folder is not None:
+        checkpoint.remove(folder)
+    return FittedAvatar(avatar, report)
 
 
-def validate(state: State, material: Material, threads: int | None) -> float:
-    """PSNR (dB) over the foreground of the validation frames, with codes as tracked."""
-    size, count = state.config.size, len(material.train)
-    now = state.snapshot()
-    square, pixels = 0.0, 0.0
-    for index in range(len(material.validation)):
-        image = torch.from_numpy(material.picture(count + index, size)).to(state.device).float() / 255
-        shown, _ = show(material.head, material.rest, now, material.validation, index, size, None, threads)
-        matte = image[..., 3:]
-        on = (matte > 0.5).float()
-        square += float(((shown.clamp(0, 1) - image[..., :3] * matte).square() * on).sum())
-        pixels += 3 * float(on.sum())
-    score = psnr(square / max(pixels, 1))
-    if score > state.best_score:
-        state.best, state.best_score, state.best_step = now, score, state.step
-    return score
+def fingerprint(
+    head: HeadModel, shape: Tensor, footage: Sequence[Footage], config: AvatarConfig, material: Material
+) -> str:
+    """Hash of all that decides a fit's course; the interval of checkpoints does not."""
+    settings = {name: value for name, value in asdict(config).items() if name != "checkpoint_s"}
+    digest = hashlib.sha256(json.dumps([_VERSION, head.id, settings], sort_keys=True).encode())
+    digest.update(shape.cpu().numpy().tobytes())
+    for row in footage:
+        digest.update(json.dumps([row.row_id, len(row), asdict(row.camera), row.mattes is None]).encode())
+        for name in sorted(row.codes):
+            digest.update(np.ascontiguousarray(row.codes[name]).tobytes())
+        digest.update(np.asarray(row.valid, bool).tobytes())
+    # Pictures: the first training frame stands for all.
+    digest.update(material.picture(0, config.size).tobytes())
+    return digest.hexdigest()

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from model.camera import Camera
-from model.head.load import CODE_NAMES, HeadModel
+from model.head import HeadModel, require_same_head
+from model.head.load import CODE_NAMES
 from model.photometric.pictures import stack
 from rsat_data.errors import DatasetError, DiskFullError, HeadMismatch, UnreadableSource
 
@@ -59,11 +60,8 @@ class Footage:
             HeadMismatch: codes of another head.
             DatasetError: shapes that do not go together, or no frame that is valid and finite.
         """
-        if self.head_model and self.head_model != head.id:
-            raise HeadMismatch(
-                f"Row {self.row_id} has codes of the head {self.head_model}, the avatar would ride on {head.id}.",
-                hint="Give the head the dataset was built with.",
-            )
+        if self.head_model:
+            require_same_head(self.head_model, head, f"codes of row {self.row_id} and head of the avatar")
         sizes = {"expression": head.num_expression, "jaw": 3, "neck": 3, "eyes": 6, "rotation": 3, "translation": 3}
         for name, size in sizes.items():
             if name not in self.codes or self.codes[name].shape != (len(self), size):
@@ -267,7 +265,7 @@ class Store:
     def read(self, index: int) -> np.ndarray:
         """The picture kept under ``index``, (size, size, 4) uint8."""
         data = os.pread(self._file.fileno(), self._bytes, index * self._bytes)
-        return np.frombuffer(data, np.uint8).reshape(self.size, self.size, 4)
+        return np.frombuffer(bytearray(data), np.uint8).reshape(self.size, self.size, 4)
 
     def close(self) -> None:
         """Let the file go."""

@@ -89,7 +89,7 @@ def _slopes(row0, row1, stats, total):  # type: ignore[no-untyped-def]
 
 @fast_kernel
 def _gradient(row0, row1, x, y, weights, stats, by_l1, by_ssim, grad, total):  # type: ignore[no-untyped-def]
-    """grad (H, W) of the loss by x; the sum of |x - y| a row is added to total (H,)."""
+    """Write grad (H, W), the slope of the loss by x; the sum of |x - y| a row is added to total (H,)."""
     height, width = x.shape
     radius = len(weights) // 2
     top, end = max(0, row0 - radius), min(height, row1 + radius)
@@ -220,7 +220,7 @@ def regularisers(
     gaussians: BoundGaussians, visible: Tensor, mean_limit: Tensor, scale_limit: Tensor, mean_weight: float,
     scale_weight: float,
 ) -> Tensor:  # fmt: skip
-    """mean over visible Gaussians of w_m max(0, |mu| - limit_m) + w_s |max(0, exp(s) - limit_s)|, in local units.
+    """Mean over visible Gaussians of w_m max(0, |mu| - limit_m) + w_s |max(0, exp(s) - limit_s)|, in local units.
 
     As published with GaussianAvatars, where the limits are 1 and 0.6 for all; here each Gaussian has its own.
 
@@ -242,5 +242,5 @@ def regularisers(
 
 
 def psnr(square: float) -> float:
-    """dB of a mean squared error of values in [0, 1]; 120 dB at most."""
+    """Decibels of a mean squared error of values in [0, 1]; 120 dB at most."""
     return -10 * math.log10(max(square, 1e-12))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -34,6 +34,14 @@ class Track:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def to(self, device: torch.device | str) -> Track:
+        """The same on another device."""
+        if self.rest.device == torch.device(device):
+            return self
+        return replace(
+            self, codes={name: value.to(device) for name, value in self.codes.items()}, rest=self.rest.to(device)
+        )
 
     def at(self, index: int | slice) -> dict[str, Tensor]:
         """Codes of one frame, with a batch of 1, or of several."""

@@ -1,0 +1,108 @@
+"""From tracked rows to what a fit works on: checked, divided, reduced, and the Gaussians it starts with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.avatar import start
+from model.avatar.config import AvatarConfig
+from model.avatar.footage import Division, Footage, Frame, Store, divide, pictures
+from model.avatar.posing import Torso, pose_on_torso
+from model.avatar.track import Track, make_track
+from model.gaussians import BoundGaussians
+from model.head import HeadModel
+from model.raster import rasterize
+
+_START_FRAMES = 32
+"""Training frames that first colours are taken from."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a fit works on; made once, the same in every run."""
+
+    head: HeadModel
+    rest: tuple[Tensor, Tensor]
+    """Vertices (1, V, 3) and joints (1, J, 3) of the identity."""
+    division: Division
+    train: Track
+    validation: Track
+    store: Store
+    """Pictures of the training frames, then of the validation frames."""
+
+    def picture(self, index: int, size: int) -> np.ndarray:
+        """(size, size, 4) uint8 of a training frame, or, counting on, of a validation frame."""
+        image = self.store.read(index)
+        if size == self.store.size:
+            return image
+        wide = image.reshape(size, self.store.size // size, size, -1, 4).astype(np.uint16)
+        return ((wide.sum(axis=(1, 3)) + 2) // 4).astype(np.uint8)
+
+
+def prepare(
+    head: HeadModel, shape: Tensor, footage: Sequence[Footage], config: AvatarConfig, threads: int | None,
+    device: torch.device | str,
+) -> Material:  # fmt: skip
+    """Check, divide and reduce the footage; raises as :func:`fit_avatar`."""
+    for row in footage:
+        row.check(head)
+    division = divide(footage, config.hold_out, config.max_frames, config.validation_frames, config.min_frames)
+    frames = [*division.train, *division.validation]
+    store = Store(config.size)
+    with torch.no_grad():
+        rest = head.shaped(shape)
+    try:
+        for index, picture in pictures(footage, frames, config.size, threads or 1):
+            if footage[frames[index].row].mattes is None:
+                picture[..., 3] = silhouette(head, rest, footage, frames[index], config.size)
+            store.write(index, picture)
+    except BaseException:
+        store.close()
+        raise
+    return Material(
+        head, rest, division, make_track(footage, division.train, device),
+        make_track(footage, division.validation, device), store,
+    )  # fmt: skip
+
+
+def silhouette(
+    head: HeadModel, rest: tuple[Tensor, Tensor], footage: Sequence[Footage], frame: Frame, size: int
+) -> np.ndarray:
+    """(size, size) uint8, 255 where the tracked mesh on a still torso is: stands in for a matte that is missing.
+
+    The avatar then is what the mesh covers: head, neck and shoulders, hair only where it lies on the scalp.
+    """
+    track = make_track(footage, [frame], head.device)
+    codes = track.at(0)
+    body = Torso.still(head.device).pose(codes["rotation"], codes["translation"], track.rest)
+    with torch.no_grad():
+        vertices = pose_on_torso(head, rest, codes, body).cpu()
+    covered = rasterize(vertices, head.faces.cpu(), track.camera(0, size)).face_id[0] >= 0
+    return covered.numpy().astype(np.uint8) * 255
+
+
+def begin(material: Material, config: AvatarConfig, torso: Torso) -> BoundGaussians:
+    """The Gaussians a fit starts with."""
+    head, track, size = material.head.to("cpu"), material.train, config.size
+    rest = (material.rest[0].cpu(), material.rest[1].cpu())
+    chosen = np.unique(np.linspace(0, len(track) - 1, _START_FRAMES).round().astype(int)).tolist()
+    meshes, images, cameras = [], [], []
+    for index in chosen:
+        codes = {name: value.cpu() for name, value in track.at(index).items()}
+        body = torso.pose(codes["rotation"], codes["translation"], track.rest[index : index + 1].cpu())
+        with torch.no_grad():
+            meshes.append(pose_on_torso(head, rest, codes, body)[0].numpy())
+        images.append(material.picture(index, size))
+        cameras.append(track.camera(index, size))
+    colours, _ = start.face_colours(head.faces, meshes, images, cameras)
+    parts: list[BoundGaussians | None] = [start.covering(head, rest[0], colours, config.sh_degree)]
+    away = (torch.cat([track.codes["rotation"], track.codes["translation"]], 1) - track.rest).cpu()[chosen]
+    order = (away / away.std(0).clamp_min(1e-6)).norm(dim=1).argsort().tolist()
+    for number in order[:1]:
+        parts.append(start.outside(head, meshes[number], images[number], cameras[number], config.sh_degree))
+    return start.together(parts)

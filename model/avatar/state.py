@@ -1,0 +1,213 @@
+"""The changing part of a fit, and one step of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.avatar import density, start
+from model.avatar.config import AvatarConfig
+from model.avatar.losses import add_regularisers, matte_loss, photometric, psnr
+from model.avatar.optimiser import Adam
+from model.avatar.posing import Torso, pose_on_torso
+from model.avatar.prepare import Material, begin
+from model.avatar.schedule import Schedule, background_at, frame_at
+from model.avatar.torso import measure_torso
+from model.avatar.track import Corrections, Track
+from model.gaussians import BoundGaussians, to_world, triangle_frames
+from model.head import HeadModel
+from model.raster.gaussian import rasterize_gaussians
+
+
+class State:
+    """Everything that changes in a fit: what a checkpoint holds."""
+
+    def __init__(self, material: Material, config: AvatarConfig, device: torch.device | str) -> None:
+        self.config, self.device = config, torch.device(device)
+        self.step, self.elapsed = 0, 0.0
+        self.rounds, self.validations = 0, 0
+        self.torso = measure_torso(material, config.size // 2) if config.torso_lr > 0 else Torso.still(device)
+        self.offsets = torch.zeros(material.head.num_vertices, 3, device=device)
+        self.gaussians = begin(material, config, self.torso).to(device)
+        self.mean_limit, self.scale_limit = start.limits(self.gaussians)
+        self.corrections = Corrections(material.train, config.code_smooth, config.code_weight)
+        self._adam()
+        self.score = torch.zeros(len(self.gaussians), device=device)
+        self.seen = torch.zeros(len(self.gaussians), device=device)
+        self.best: dict[str, Tensor] = {}
+        self.best_score, self.best_step = -1.0, 0
+
+    def _rates(self) -> dict[str, float]:
+        c = self.config
+        return {
+            "mean": c.mean_lr, "log_scale": c.scale_lr, "rotation": c.rotation_lr, "opacity": c.opacity_lr,
+            "sh": c.colour_lr, "torso.offset": c.torso_lr, "torso.follow": c.torso_lr, "offsets": c.vertex_lr,
+        }  # fmt: skip
+
+    def _body(self) -> dict[str, Tensor]:
+        return {"torso.offset": self.torso.offset, "torso.follow": self.torso.follow, "offsets": self.offsets}
+
+    def _adam(self) -> None:
+        self.gaussians.requires_grad_(True)
+        self.adam = Adam(self.gaussians.parameters(), self._rates())
+        self.body = Adam(self._body(), self._rates())
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Copies of what an avatar is made of."""
+        values = self.gaussians.parameters() | {"face": self.gaussians.face} | self._body()
+        return {name: value.detach().clone() for name, value in values.items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps, by name."""
+        groups = {
+            "now": self.snapshot(),
+            "best": self.best,
+            "first": self.adam.first, "second": self.adam.second,
+            "body_first": self.body.first, "body_second": self.body.second,
+            "codes": self.corrections.tensors(),
+            "density": {
+                "score": self.score, "seen": self.seen,
+                "mean_limit": self.mean_limit, "scale_limit": self.scale_limit,
+            },
+        }  # fmt: skip
+        return {f"{group}/{name}": value for group, values in groups.items() for name, value in values.items()}
+
+    def values(self) -> dict[str, Any]:
+        """Numbers that a checkpoint keeps."""
+        return {
+            "step": self.step, "elapsed": self.elapsed, "rounds": self.rounds, "validations": self.validations,
+            "adam": self.adam.count, "body": self.body.count,
+            "best_score": self.best_score, "best_step": self.best_step,
+        }  # fmt: skip
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Take back what :meth:`tensors` and :meth:`values` gave."""
+
+        def group(name: str) -> dict[str, Tensor]:
+            head = f"{name}/"
+            return {key[len(head) :]: t.to(self.device) for key, t in tensors.items() if key.startswith(head)}
+
+        now = group("now")
+        self.torso = Torso(now.pop("torso.offset"), now.pop("torso.follow"))
+        self.offsets = now.pop("offsets")
+        self.gaussians = BoundGaussians(**now)
+        self._adam()
+        self.adam.first, self.adam.second = group("first"), group("second")
+        self.body.first, self.body.second = group("body_first"), group("body_second")
+        self.corrections.restore(group("codes"))
+        kept = group("density")
+        self.score, self.seen = kept["score"], kept["seen"]
+        self.mean_limit, self.scale_limit = kept["mean_limit"], kept["scale_limit"]
+        self.best = group("best")
+        self.adam.count, self.body.count = values["adam"], values["body"]
+        self.step, self.elapsed = values["step"], values["elapsed"]
+        self.rounds, self.validations = values["rounds"], values["validations"]
+        self.best_score, self.best_step = values["best_score"], values["best_step"]
+
+
+def take_step(state: State, material: Material, schedule: Schedule, progress: float, threads: int | None) -> float:
+    """One step on one training frame; returns the loss."""
+    config, head, track = state.config, material.head, material.train
+    index = frame_at(config.seed, state.step, len(track))
+    size = schedule.size(progress)
+    factor = schedule.factor(progress, state.step)
+    image = torch.from_numpy(material.picture(index, size)).to(state.device).float() / 255
+    matte = image[..., 3]
+    background = torch.from_numpy(background_at(config.seed, state.step)).to(state.device)
+    target = background + (image[..., :3] - background) * matte[..., None]
+
+    codes = track.at(index)
+    correcting = config.code_lr > 0 and progress >= config.code_from
+    leaf = state.corrections.leaf(index)
+    moves_body = config.torso_lr > 0 or config.vertex_lr > 0
+    for value in state.body.parameters.values():
+        value.requires_grad_(moves_body)
+    with torch.set_grad_enabled(correcting or moves_body):
+        body = state.torso.pose(codes["rotation"], codes["translation"], track.rest[index : index + 1])
+        codes = state.corrections.apply(codes, leaf if correcting else leaf.detach())
+        offsets = state.offsets if config.vertex_lr > 0 else None
+        vertices = pose_on_torso(head, material.rest, codes, body, offsets)
+        frames = triangle_frames(vertices, head.faces)
+    world = to_world(state.gaussians, frames)
+    screen = torch.zeros(1, len(state.gaussians), 2, device=state.device, requires_grad=True)
+    splats = rasterize_gaussians(
+        world.means, world.quats, world.scales, world.opacities, world.colours, track.camera(index, size),
+        background=background, threads=threads, screen=screen,
+    )  # fmt: skip
+    loss = photometric(splats.rgb[0], target, config.ssim_weight, threads=threads)
+    if config.alpha_weight:
+        sure = ((matte < 0.05) | (matte > 0.95)).float()
+        loss = loss + config.alpha_weight * matte_loss(splats.alpha[0], matte, sure)
+    loss.backward()
+    visible = splats.radii[0] > 0
+    add_regularisers(
+        state.gaussians, visible, state.mean_limit, state.scale_limit, config.mean_weight, config.scale_weight
+    )
+    with torch.no_grad():
+        assert screen.grad is not None
+        # In units of half the picture, as usual, so that both sizes count alike.
+        state.score += screen.grad[0].norm(dim=1) * (size / 2)
+        state.seen += visible
+    state.adam.step(factor, threads)
+    if moves_body:
+        state.body.step(factor, threads)
+    if correcting and leaf.grad is not None:
+        state.corrections.step(index, leaf.grad, config.code_lr * factor)
+    return float(loss.detach())
+
+
+def change_density(state: State) -> None:
+    """One round of pruning and splitting."""
+    config = state.config
+    density.repair(state.gaussians)
+    kept = torch.nonzero(density.survivors(state.gaussians, config.prune_opacity))[:, 0]
+    gaussians = state.gaussians.select(kept)
+    score = (state.score / state.seen.clamp_min(1))[kept]
+    which = density.choose(score, config.densify_share, config.max_gaussians - len(kept))
+    divided, descent = density.divide(gaussians, which)
+    parent = kept[descent.parent]
+    state.gaussians = divided.requires_grad_(True)
+    state.adam.replace(state.gaussians.parameters(), parent, descent.fresh)
+    state.mean_limit, state.scale_limit = state.mean_limit[parent], state.scale_limit[parent]
+    state.score = torch.zeros(len(parent), device=state.device)
+    state.seen = torch.zeros(len(parent), device=state.device)
+
+
+@torch.no_grad()
+def show(
+    head: HeadModel, rest: tuple[Tensor, Tensor], snapshot: dict[str, Tensor], track: Track, index: int, size: int,
+    background: Tensor | None, threads: int | None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Picture (size, size, 3) and alpha (size, size) of a frame of a track, with codes as tracked."""
+    parts = dict(snapshot)
+    torso = Torso(parts.pop("torso.offset"), parts.pop("torso.follow"))
+    offsets = parts.pop("offsets")
+    codes = track.at(index)
+    body = torso.pose(codes["rotation"], codes["translation"], track.rest[index : index + 1])
+    vertices = pose_on_torso(head, rest, codes, body, offsets)
+    world = to_world(BoundGaussians(**parts), triangle_frames(vertices, head.faces))
+    splats = rasterize_gaussians(
+        world.means, world.quats, world.scales, world.opacities, world.colours, track.camera(index, size),
+        background=background, threads=threads,
+    )  # fmt: skip
+    return splats.rgb[0], splats.alpha[0]
+
+
+def validate(state: State, material: Material, threads: int | None) -> float:
+    """PSNR (dB) over the foreground of the validation frames, with codes as tracked."""
+    size, count = state.config.size, len(material.train)
+    now = state.snapshot()
+    square, pixels = 0.0, 0.0
+    for index in range(len(material.validation)):
+        image = torch.from_numpy(material.picture(count + index, size)).to(state.device).float() / 255
+        shown, _ = show(material.head, material.rest, now, material.validation, index, size, None, threads)
+        matte = image[..., 3:]
+        on = (matte > 0.5).float()
+        square += float(((shown.clamp(0, 1) - image[..., :3] * matte).square() * on).sum())
+        pixels += 3 * float(on.sum())
+    score = psnr(square / max(pixels, 1))
+    if score > state.best_score:
+        state.best, state.best_score, state.best_step = now, score, state.step
+    return score
