@@ -42,14 +42,14 @@ def drive_of(row: Row, head_model: str, num_expression: int) -> Drive:
     if row["head_model"] != head_model:
         raise HeadMismatch(
             f"Row {row['row_id']} has codes of the head {row['head_model']}, the avatar rides on {head_model}.",
-            hint="Use a row of a dataset with the avatar's head; or build that dataset again with it, or fit the avatar "
-            "again with the head the dataset has.",
+            hint="Use a row of a dataset that was built with the avatar's head, or fit the avatar again on the row's.",
         )
     count = int(row["num_frames"])
     codes = {name: np.array(row[name], np.float32).reshape(count, -1) for name in CODES}
-    if codes["expression"].shape[1] != num_expression:
+    found = codes["expression"].shape[1]
+    if found != num_expression:
         raise HeadMismatch(
-            f"Row {row['row_id']} has {codes['expression'].shape[1]} expressions, the head {head_model} has {num_expression}.",
+            f"Row {row['row_id']} has {found} expressions, the head {head_model} has {num_expression}.",
             hint="The row is damaged: rsat-data validate.",
         )
     usable = np.array(row["valid"], bool)

@@ -1,0 +1,67 @@
+"""Which avatar is meant, and the head it rides on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rsat_data.avatars.place import folder_of
+from rsat_data.avatars.subjects import find_subject, list_subjects
+from rsat_data.errors import DatasetError, UsageError
+from rsat_data.preview.lookup import find_row, head_name
+from rsat_data.reader import Dataset, Row
+
+if TYPE_CHECKING:
+    from model.avatar.avatar import Avatar
+    from model.head import HeadModel
+
+
+@dataclass(frozen=True)
+class Found:
+    """An avatar, read and checked."""
+
+    avatar: Avatar
+    head: HeadModel
+    name: str
+    """Subject id, or the folder."""
+
+
+def find_avatar(data: Dataset, subject: str | None, folder: Path | None) -> Found:
+    """The avatar of a subject of the dataset, or the one in a folder.
+
+    Raises:
+        UsageError: both or none was given.
+        DatasetError: no such subject, no avatar of it yet, or its files are damaged.
+        HeadMismatch: its head is not on this machine.
+    """
+    from model.avatar.files import load_avatar
+    from model.head import load_head
+
+    if (subject is None) == (folder is None):
+        raise UsageError("Say whose avatar: --subject ID, or --avatar FOLDER.")
+    if folder is None:
+        assert subject is not None
+        name = find_subject(subject, [each.subject_id for each in list_subjects(data)], data.root)
+        folder = data.root / folder_of(name)
+        if not (folder / "avatar.json").is_file():
+            raise DatasetError(
+                f"{name} has no avatar in {data.root} yet.",
+                hint=f"Fit one: rsat-data avatar fit {data.root} --subject {name}",
+                path=folder,
+            )
+    else:
+        name = str(folder)
+    avatar = load_avatar(folder)
+    head = load_head(head_name(avatar.head))
+    return Found(load_avatar(folder, head), head, name)
+
+
+def row_of(data: Dataset, wanted: str) -> Row:
+    """The row that ``wanted`` names, or the only one that begins with it.
+
+    Raises:
+        DatasetError: none or several; the hint lists those that are meant most likely.
+    """
+    names: list[str] = data.arrow(["row_id"])["row_id"].to_pylist() if len(data) else []
+    return data.by_id(find_row(wanted, names))
