@@ -176,7 +176,6 @@ def main() -> None:
             if arguments.calibrate:
                 with np.load(flame / f"{row['person']}.npz") as stored:
                     codes = dict(stored)
-                codes["eye_distance_px"] = np.ones(len(codes["valid"]))
                 # What the fit itself had refused; the other reasons are the judgement's own.
                 codes["valid"] = ~np.isin(codes["reason"], (Reason.LOST, Reason.MISFIT))
                 judgement = judge_person(faces, row["person"], record, codes, FlameValidity())

@@ -120,14 +120,16 @@ def warp(luma: np.ndarray, landmarks: np.ndarray, grid: Grid, picture: tuple[flo
     Returns:
         (SIZE * SIZE,) uint8; 0 where there is no face in the layout, or no picture.
     """
-    places = (landmarks[grid.corners, :2] * grid.bary[..., None]).sum(axis=1)
+    x, y = np.ascontiguousarray(landmarks[:, :2].T, dtype=np.float32)
+    x, y = ((values[grid.corners] * grid.bary).sum(axis=1) for values in (x, y))
     height, width = luma.shape
     left, top, right, bottom = picture
-    inside = (places > [max(left, 0), max(top, 0)]) & (places < [min(right, 2 * width), min(bottom, 2 * height)])
-    at = np.clip(places / 2 - 0.5, -2, max(width, height) + 2).astype(np.float32)
-    values = cv2.remap(luma, at[:, None, 0], at[:, None, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
+    inside = (x > max(left, 0)) & (x < min(right, 2 * width)) & (y > max(top, 0)) & (y < min(bottom, 2 * height))
+    far = max(width, height) + 2
+    at = [np.clip(values / 2 - 0.5, -2, far)[:, None] for values in (x, y)]
+    values = cv2.remap(luma, at[0], at[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
     out = np.zeros(SIZE * SIZE, np.uint8)
-    out[grid.texels] = np.where(inside.all(axis=1), np.maximum(values, 1), 0)
+    out[grid.texels] = np.where(inside, np.maximum(values, 1), 0)
     return out
 
 
