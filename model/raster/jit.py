@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -62,11 +62,13 @@ def run_jobs(job: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], thre
         for values in arguments:
             job(*values)
         return
-    # The calling thread works too, so a pool of count - 1 is enough.
+    # The calling thread works too, so a pool of count - 1 is enough. Whoever is free takes the next job: a thread that
+    # has to share its processor with others holds nobody up.
     pool = _pool(count - 1)
-    futures = [pool.submit(_drain, job, arguments[start::count]) for start in range(1, count)]
+    left = iter(arguments)
+    futures = [pool.submit(_drain, job, left) for _ in range(1, count)]
     try:
-        _drain(job, arguments[::count])
+        _drain(job, left)
     finally:
         for future in futures:
             future.exception()
@@ -74,8 +76,8 @@ def run_jobs(job: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], thre
         future.result()
 
 
-def _drain(job: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> None:
-    for values in arguments:
+def _drain(job: Callable[..., Any], left: Iterator[tuple[Any, ...]]) -> None:
+    for values in left:  # one iterator for all threads: each step of it is atomic
         job(*values)
 
 
