@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from model.avatar.avatar import Avatar
     from model.head import HeadModel
 
+#: An avatar that came with a head of its own has it beside it.
+OWN_HEAD = "head.safetensors"
+
 
 @dataclass(frozen=True)
 class Found:
@@ -53,7 +56,8 @@ def find_avatar(data: Dataset, subject: str | None, folder: Path | None) -> Foun
     else:
         name = str(folder)
     avatar = load_avatar(folder)
-    head = load_head(head_name(avatar.head))
+    own = folder / OWN_HEAD if folder.is_dir() else folder.with_name(OWN_HEAD)
+    head = load_head(own) if own.is_file() else load_head(head_name(avatar.head))
     return Found(load_avatar(folder, head), head, name)
 
 

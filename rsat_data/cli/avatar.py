@@ -156,3 +156,26 @@ def export(**options: Any) -> int:
     from rsat_data.avatars.exchange import ExportOptions, run_export
 
     return run_export(ExportOptions(**options))
+
+
+IMPORT_EPILOG = """\b
+Examples:
+  rsat-data avatar import p1/exhibition.zip --out lam_head
+  rsat-data avatar import point_cloud/iteration_600000 --head flame2023 --out their_avatar
+  rsat-data avatar render my_dataset --avatar lam_head --turntable --out turn.mp4
+"""
+
+
+@avatar.command("import", epilog=IMPORT_EPILOG)
+@click.argument("source", type=_PATH)
+@click.option("--out", "target", type=_PATH, required=True, help="Folder for avatar.ply and avatar.json.")
+@click.option("--head", metavar="NAME|FILE", help="GaussianAvatars: the FLAME it was made with, such as flame2023.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON on standard output.")
+def import_(**options: Any) -> int:
+    """Read an avatar of GaussianAvatars (point_cloud.ply, flame_param.npz) or a head of LAM (its zip file)."""
+    from rsat_data.siblings import check_siblings
+
+    check_siblings()
+    from rsat_data.avatars.exchange import ImportOptions, run_import
+
+    return run_import(ImportOptions(**options))
