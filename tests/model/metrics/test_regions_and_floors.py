@@ -38,9 +38,11 @@ def test_regions_hold_their_landmarks_and_little_else() -> None:
         assert not (masks["mouth"][b] & masks["eyes"][b]).any()
         nose_x, nose_y = points[b, 4].long().tolist()
         assert not masks["mouth"][b, nose_y, nose_x] and not masks["eyes"][b, nose_y, nose_x]
-    # the mask moves with the face: 0.02 m at 0.5 m and f = 180 px are 7.2 px
+    # the mask moves with the face, by what its landmarks move
+    moved = float((points[1] - points[0])[list(LIPS_OUTER), 0].mean())
+    assert moved > 5
     centre = [masks["mouth"][b].nonzero().double().mean(0)[1] for b in range(2)]
-    assert float(centre[1] - centre[0]) == pytest.approx(7.2, abs=0.6)
+    assert float(centre[1] - centre[0]) == pytest.approx(moved, abs=0.3)
 
 
 def test_regions_outside_the_picture_or_without_numbers_are_empty() -> None:
