@@ -28,12 +28,14 @@ from model.fitting.backend import solver_for
 from model.fitting.config import FitConfig
 from model.fitting.fit import FitResult, fit_landmarks
 from model.fitting.landmark_model import LandmarkModel, landmark_model
+from model.gaussians import one_per_face, to_world, triangle_frames
 from model.head import HeadModel, load_head
 from model.photometric import view
 from model.photometric.config import PhotometricConfig
 from model.photometric.refine import Landmarks, refine
 from model.photometric.surface import make_surface
 from model.raster import Backend, rasterize, shade_lambert
+from model.raster.gaussian import rasterize_gaussians
 from model.raster.spherical_harmonics import ambient
 from rsat_data import registry
 from rsat_data.optional import is_installed
@@ -233,6 +235,35 @@ def _seen(frames: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     return points + np.random.default_rng(1).normal(size=points.shape), codes["shape"].numpy()
 
 
+def check_gaussians(setting: Setting) -> Outcome:
+    """Largest difference of a colour, and of gradients as a part of their norm; pictures per second, both ways."""
+    if not (setting.device.startswith("cuda") and is_installed("gsplat")):
+        raise Unavailable("gsplat draws on CUDA, where it is installed")
+    frames, camera = max(1, setting.frames // 32), _camera(setting.size)
+    head = _head()
+    frames_of = triangle_frames(head.pose(**_codes(frames))[0], head.faces)
+    world = to_world(one_per_face(head, opacity=0.8, scale=0.5), frames_of)
+    colours = torch.rand(len(head.faces), 3, generator=torch.Generator().manual_seed(0))
+    weights = torch.rand(frames, setting.size, setting.size, 3, generator=torch.Generator().manual_seed(1))
+
+    def run(device: str) -> list[torch.Tensor]:
+        leaves = [
+            t.detach().to(device).requires_grad_()
+            for t in (world.means, world.quats, world.scales, world.opacities, colours)
+        ]
+        rgb = rasterize_gaussians(*leaves, camera).rgb
+        return [rgb.detach(), *torch.autograd.grad(rgb, leaves, weights.to(device))]
+
+    slow, fast = run("cpu"), [t.cpu() for t in run(setting.device)]
+    apart = [float((slow[0] - fast[0]).abs().max())]
+    apart += [float((a - b).norm() / a.norm().clamp_min(1e-12)) for a, b in zip(slow[1:], fast[1:], strict=True)]
+    # A Gaussian's edge, where alpha is 1/255, may fall on either side of a pixel.
+    return Outcome(
+        max(apart), 0.01, "of 1", setting.rate(lambda: run("cpu"), frames),
+        setting.rate(lambda: run(setting.device), frames), "pictures",
+    )  # fmt: skip
+
+
 def check_landmark_fit(setting: Setting) -> Outcome:
     """Landmarks to codes, the shape known: largest difference of a landmark's place between both fits."""
     size = 512
@@ -377,6 +408,7 @@ CHECKS: tuple[Check, ...] = (
     Check("raster, torch", check_raster_torch),
     Check("raster, pytorch3d", check_raster_pytorch3d),
     Check("shading and gradients", check_shading),
+    Check("raster of Gaussians, gsplat", check_gaussians),
     Check("landmark fit", check_landmark_fit),
     Check("photometric refinement", check_photometric),
     Check("voices (PyanNet)", check_voices),

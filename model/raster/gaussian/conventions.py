@@ -1,7 +1,7 @@
 """The numbers and the result that all rasterisers of Gaussians share. They are those of gsplat 1.5.
 
 A Gaussian with mean m, rotation R_q, scales s and the camera's Jacobian J (2, 3) has the image covariance
-C = J R_v R_q diag(s)^2 R_q^T R_v^T J^T + EPS2D * I. At a pixel centre p = (x + 0.5, y + 0.5), with d = p - projection of m,
+C = J R_v R_q diag(s)^2 R_q^T R_v^T J^T + EPS2D * I. At a pixel centre p = (x + 0.5, y + 0.5), with d = p - proj(m),
 
     sigma = d^T C^-1 d / 2,   alpha = min(ALPHA_MAX, opacity * exp(-sigma)),   skipped where alpha < ALPHA_MIN.
 
@@ -13,8 +13,8 @@ Gaussians are taken by the depth z of their mean, nearest first, equal depths in
 The sum ends before the first Gaussian that would take T to STOP or below. J is taken where x/z and y/z are held to the
 picture and CLAMP times half its size beyond each edge. A Gaussian is left out where z < NEAR or z > FAR.
 
-gsplat also cuts Gaussians at 3.33 standard deviations. With an opacity of at most 1 alpha falls below ALPHA_MIN at 3.329,
-so that cut does nothing and is not made here.
+gsplat also cuts Gaussians at 3.33 standard deviations. With an opacity of at most 1 alpha falls below ALPHA_MIN at
+3.329, so that cut does nothing and is not made here.
 """
 
 from __future__ import annotations

@@ -17,31 +17,30 @@ TILE = 16
 """Side of gsplat's tiles, pixels."""
 
 
-def _module() -> ModuleType:
-    """gsplat.
-
-    Raises:
-        MissingDependencyError: it is not installed.
-    """
-    return require("gsplat", needed_for="The Gaussian raster backend 'gsplat'")
-
-
 def draw(
     means: torch.Tensor, quats: torch.Tensor, scales: torch.Tensor, opacities: torch.Tensor, colours: torch.Tensor,
     camera: Camera, view: torch.Tensor, screen: torch.Tensor | None, threads: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
     """Colours (B, H, W, 3) without background, transmittance (B, H, W), weighted depth (B, H, W), radii (B, N) int32.
 
-    Args and shapes as in :func:`model.raster.gaussian.reference.draw`; tensors on CUDA. gsplat works in float32: float64
-    is converted and the result converted back.
+    Args and shapes as in :func:`model.raster.gaussian.reference.draw`; tensors on CUDA. gsplat works in float32:
+    float64 is converted and the result converted back.
 
     Raises:
         MissingDependencyError: gsplat is not installed.
         ValueError: the tensors lie on another device.
     """
-    gsplat = _module()
+    gsplat = require("gsplat", needed_for="The Gaussian raster backend 'gsplat'")
     if means.device.type != "cuda":
         raise ValueError(f"The backend 'gsplat' draws on CUDA, the tensors lie on {means.device}: take 'numba'")
+    return draw_with(gsplat, means, quats, scales, opacities, colours, camera, view, screen)
+
+
+def draw_with(
+    gsplat: ModuleType, means: torch.Tensor, quats: torch.Tensor, scales: torch.Tensor, opacities: torch.Tensor,
+    colours: torch.Tensor, camera: Camera, view: torch.Tensor, screen: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
+    """:func:`draw` by the functions of a given module: gsplat's, or a double of them."""
     batch, count = means.shape[:2]
     dtype, width, height = means.dtype, camera.width, camera.height
     if count == 0:

@@ -12,8 +12,9 @@ which cannot turn negative by rounding, however thin the ellipse is. The fields 
 5 L = log2(opacity), 6 7 8 colour, 9 depth, 10 11 half-sizes of the box around what is drawn (pixels; negative where
 nothing is), 12 the v at which it reaches farthest to the right; the others are not used.
 
-The tiles answer with SUMS sums over pixels, where w = dL/d(ln alpha): 0 of w, 1 w u, 2 w v, 3 w u^2, 4 w u v, 5 w v^2, and
-6 7 8 of the gradients to the colour, 9 to the depth. From them, with h = C^-1 d: dL/dm = sum w h, dL/dC = sum w h h^T / 2.
+The tiles answer with SUMS sums over pixels, where w = dL/d(ln alpha): 0 of w, 1 w u, 2 w v, 3 w u^2, 4 w u v, 5 w v^2,
+and 6 7 8 of the gradients to the colour, 9 to the depth; the others are 0. From them, with h = C^-1 d:
+dL/dm = sum w h, dL/dC = sum w h h^T / 2.
 """
 
 from __future__ import annotations

@@ -33,9 +33,9 @@ def projected(
     means: torch.Tensor, quats: torch.Tensor, scales: torch.Tensor, opacities: torch.Tensor, camera: Camera,
     view: torch.Tensor, screen: torch.Tensor | None, drawn: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-    """Means (B, N, 2) in pixels, conics (B, N, 3) (xx, xy, yy of the inverse covariance), depths (B, N), boxes (B, N, 2).
+    """Means (B, N, 2) in pixels, conics (B, N, 3), depths (B, N), boxes (B, N, 2).
 
-    ``drawn`` (B, N) names the Gaussians that may be used; boxes are the half-sizes of what is drawn, 0 for nothing.
+    Conics are the inverse covariances' xx, xy and yy. ``drawn`` (B, N) names the Gaussians that may be used; boxes are the half-sizes of what is drawn, 0 for nothing.
     """
     means_c = means @ view[:, :3, :3].transpose(1, 2) + view[:, None, :3, 3]
     z = means_c[..., 2]
@@ -121,7 +121,7 @@ def draw(
     means2d, conics, depths, box = projected(means, quats, scales, opacities, camera, view, screen, drawn)
     values = torch.cat([colours, depths[..., None]], dim=-1)
     pictures = [
-        composite(*(t[i] for t in (means2d, conics, opacities, values, depths, box)), camera.width, camera.height)
+        composite(means2d[i], conics[i], opacities[i], values[i], depths[i], box[i], camera.width, camera.height)
         for i in range(len(means))
     ]
     sums = torch.stack([picture[0] for picture in pictures])

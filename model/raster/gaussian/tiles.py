@@ -2,9 +2,9 @@
 
 The picture is cut into tiles of 16 x 16 pixels, a tile into 16 blocks of 4 x 4, and a block is one vector
 (:mod:`model.raster.gaussian.simd`). A pair is a tile and a Gaussian that touches it, with a mask of the blocks that it
-touches: exactly those that the contour of the smallest visible alpha reaches, a hundredth of a pixel more. A Gaussian's
-pairs lie beside each other, and a tile's list names its pairs, nearest first. After blending, a mask holds the blocks in
-which the Gaussian was drawn, and only those are looked at for gradients. Each pair has its own sums, which are added per
+touches: exactly those that the contour of the smallest visible alpha reaches, and a hundredth of a pixel more. A
+Gaussian's pairs lie beside each other, and a tile's list names its pairs, nearest first. After blending, a mask holds the
+blocks in which the Gaussian was drawn, and only those are looked at for gradients. Each pair has its own sums, which are added per
 Gaussian in the order of the pairs, whatever the number of threads.
 """
 
@@ -103,7 +103,7 @@ def list_blocks(first, packed, width, height, tiles_x, pair, pair_start, pair_en
 
 @kernel
 def sort_by_depth(keys, radii, order, scratch):  # type: ignore[no-untyped-def]
-    """order (n,): the Gaussians with radii > 0 by ascending keys (n,), equal ones in their order; how many they are.
+    """Fill order (n,) with the Gaussians with radii > 0 by ascending keys (n,), equal ones in their order; count them.
 
     keys: depths as the bits of positive float32, which are ordered as integers. Radix sort, 11 bits at a time.
     """

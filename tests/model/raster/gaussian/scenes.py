@@ -81,7 +81,7 @@ def view_matrix() -> torch.Tensor:
 
 
 def by_hand(scene: Scene, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """rgb (H, W, 3), alpha, summed depth (H, W) of one picture in the order in which gsplat's kernel does it."""
+    """Return rgb (H, W, 3), alpha, summed depth (H, W) of one picture in the order in which gsplat's kernel does it."""
     means, quats, scales, opacities, colours = (t[0].double().numpy() for t in scene.tensors)
     flat = []
     for mean, quat, scale, opacity, colour in zip(means, quats, scales, opacities, colours, strict=True):

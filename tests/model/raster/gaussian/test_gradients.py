@@ -10,8 +10,8 @@ from model.raster.gaussian import rasterize_gaussians
 from tests.model.raster.gaussian.scenes import CAMERA, Scene, cloud, single, view_matrix
 
 CLOSE = 1e-4
-"""Largest norm of the difference of two gradients, as a part of their norm: the float32 kernels against the reference in
-float64."""
+"""Largest norm of the difference of two gradients, as a part of their norm: the float32 kernels against the reference
+in float64."""
 NAMES = ("means", "quats", "scales", "opacities", "colours", "view", "screen", "background")
 
 
@@ -70,14 +70,14 @@ def test_gradients_of_thousands_on_one_pixel() -> None:
     scene = Scene(
         torch.tensor([0.01, 0.02, 1.0]).double() + 1e-3 * torch.randn(1, count, 3, generator=g).double(),
         torch.randn(1, count, 4, generator=g).double(),
-        torch.full((1, count, 3), 0.01).double(),
+        0.005 + 0.01 * torch.rand(1, count, 3, generator=g).double(),
         0.004 + 0.01 * torch.rand(1, count, generator=g).double(),
         torch.rand(1, count, 3, generator=g).double(),
     )
     ours = gradients(scene, CAMERA, "numba", torch.float32, ("rgb",))
     slow = gradients(scene, CAMERA, "reference", torch.float64, ("rgb",))
     for name in NAMES:
-        assert (ours[name] - slow[name]).norm() <= 1e-3 * slow[name].norm(), name
+        assert (ours[name] - slow[name]).norm() <= 5e-3 * slow[name].norm(), name
 
 
 def test_the_reference_has_the_slopes_that_it_should() -> None:

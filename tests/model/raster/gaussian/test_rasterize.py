@@ -237,10 +237,12 @@ def test_a_view_is_a_change_of_frame(backend: str) -> None:
     seen = scene.draw(backend=backend, view=view)
     rotation = view[:3, :3]
     w = torch.sqrt(1 + rotation.trace()) / 2
-    axis = torch.stack([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
+    skew = rotation - rotation.T
+    axis = torch.stack([skew[2, 1], skew[0, 2], skew[1, 0]])
     a, b = w, axis / (4 * w)
     c, d = scene.quats[..., :1], scene.quats[..., 1:]
-    quats = torch.cat([a * c - (b * d).sum(-1, keepdim=True), a * d + c * b + torch.linalg.cross(b.expand_as(d), d)], -1)
+    product = a * d + c * b + torch.linalg.cross(b.expand_as(d), d)
+    quats = torch.cat([a * c - (b * d).sum(-1, keepdim=True), product], dim=-1)
     moved = replace(scene, means=scene.means @ rotation.T + view[:3, 3], quats=quats)
     assert torch.allclose(seen.rgb, moved.draw(backend=backend).rgb, atol=1e-5)
     both = torch.stack([view, torch.eye(4).double()])
