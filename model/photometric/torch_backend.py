@@ -153,14 +153,16 @@ class TorchBackend:
 def _reduced(frames: Tensor, size: int) -> Tensor:
     """Frames (T, H, W, C) uint8 averaged to (T, size, size, C) uint8."""
     num, height, width, channels = frames.shape
-    if height == width and height % size == 0:
-        times = height // size
-        total = frames.reshape(num, size, times, size, times, channels).sum((2, 4), dtype=torch.int32)
-        return torch.div(total + times * times // 2, times * times, rounding_mode="floor").to(torch.uint8)
     out = torch.empty((num, size, size, channels), dtype=torch.uint8, device=frames.device)
+    times = height // size
     step = FRAMES_AT_ONCE.get(frames.device.type, FRAMES_AT_ONCE["cuda"])
     for first in range(0, num, step):
-        some = frames[first : first + step].permute(0, 3, 1, 2).float()
-        small = torch.nn.functional.interpolate(some, (size, size), mode="area").permute(0, 2, 3, 1)
-        out[first : first + step] = small.add(0.5).clamp(0, 255).to(torch.uint8)
+        some = frames[first : first + step]
+        if height == width and height % size == 0:
+            total = some.unflatten(1, (size, times)).unflatten(3, (size, times)).sum((2, 4), dtype=torch.int32)
+            small = torch.div(total + times * times // 2, times * times, rounding_mode="floor")
+        else:
+            small = torch.nn.functional.interpolate(some.permute(0, 3, 1, 2).float(), (size, size), mode="area")
+            small = small.permute(0, 2, 3, 1).add(0.5).clamp(0, 255)
+        out[first : first + step] = small.to(torch.uint8)
     return out
