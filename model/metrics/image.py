@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from model.metrics.perceptual import lpips, st_lpips
+from model.metrics.perceptual import lpips, st_lpips, st_lpips_at_hand
 from model.raster.jit import fast_kernel, run_jobs
 
-__all__ = ["lpips", "mean_over_frames", "psnr", "ssim", "ssim_map", "st_lpips"]
+__all__ = ["lpips", "mean_over_frames", "psnr", "ssim", "ssim_map", "st_lpips", "st_lpips_at_hand"]
 
 MAX_PSNR = 120.0
 """dB given to equal pictures."""

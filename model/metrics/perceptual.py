@@ -109,6 +109,13 @@ def _registered(device: str) -> StLpips:
     return load_st_lpips(model_path(MODEL)).to(device)
 
 
+def st_lpips_at_hand(device: torch.device | str = "cpu") -> StLpips | None:
+    """The weights if they lie on this machine, else None; opens no connection. For measures that can do without."""
+    from rsat_data.registry import get, state
+
+    return _registered(str(device)) if state(get(MODEL)) == "present" else None
+
+
 def st_lpips(image: Tensor, target: Tensor, mask: Tensor | None = None, weights: StLpips | None = None) -> Tensor:
     """ST-LPIPS (AlexNet) between pictures; 0 for equal ones. Differentiable.
 

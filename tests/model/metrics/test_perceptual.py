@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from model.metrics import perceptual
-from model.metrics.perceptual import StLpips, load_st_lpips, lpips, st_lpips
+from model.metrics.perceptual import StLpips, load_st_lpips, lpips, st_lpips, st_lpips_at_hand
 from rsat_data.errors import ModelFileError
 from rsat_data.registry import model_path
 
@@ -58,6 +58,15 @@ def test_gradients_are_numbers_even_on_plain_black(weights: StLpips) -> None:
     image = torch.zeros(1, 40, 40, 3, requires_grad=True)
     st_lpips(image, picture(0, 40, 40), weights=weights).sum().backward()
     assert image.grad is not None and torch.isfinite(image.grad).all() and bool(image.grad.any())
+
+
+def test_weights_at_hand_or_none_and_never_the_network(
+    weights: StLpips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = st_lpips_at_hand()
+    assert found is not None and torch.equal(found.heads[0], weights.heads[0])
+    monkeypatch.setenv("RSAT_DATA_HOME", str(tmp_path))
+    assert st_lpips_at_hand() is None
 
 
 def test_small_pictures_are_refused() -> None:
