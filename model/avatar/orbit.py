@@ -17,9 +17,9 @@ SWING_FRAMES = 100
 SWING_YAW, SWING_PITCH = math.radians(50.0), math.radians(10.0)
 """How far it goes to each side, and up and down."""
 _HEAD_JOINT = 2
-"""The jaw's joint lies about in the middle of the head."""
-_DISTANCE_M, _FIELD_M = 1.0, 0.42
-"""Where a standing head is, and the width of what is seen there."""
+"""The jaw's joint lies about in the middle of the head, between the ears."""
+_DISTANCE_M, _FIELD_M, _HAIR_M = 1.0, 0.42, 0.05
+"""Where a standing head is, the width of what is seen there, and the room left above its mesh."""
 
 
 def standing(
@@ -45,10 +45,15 @@ def standing(
 
 @torch.no_grad()
 def middle(avatar: Avatar, head: HeadModel, codes: CodesLike) -> Tensor:
-    """(1, 3) where the middle of the head is, on the mean over frames of codes; metres, camera frame."""
+    """(1, 3) what a camera swings around, on the mean over frames of codes; metres, camera frame.
+
+    Across and in depth it is where the ears are; in height it puts the top of the mesh near the picture's.
+    """
     given = complete_codes(head, codes)
-    _, joints = head.pose(avatar.shape.to(head.device), **given)
-    return joints[:, _HEAD_JOINT].mean(dim=0, keepdim=True)
+    vertices, joints = head.pose(avatar.shape.to(head.device), **{k: v.mean(0, keepdim=True) for k, v in given.items()})
+    centre = joints[:, _HEAD_JOINT].clone()
+    centre[:, 1] = vertices[..., 1].min() - _HAIR_M + _FIELD_M / 2
+    return centre
 
 
 def swing(centre: Tensor, count: int, frames: int = SWING_FRAMES) -> Tensor:
