@@ -124,10 +124,10 @@ def project(means, quats, scales, opacities, colours, screen, view, camera, pack
 
 
 @kernel
-def project_backward(
+def project_backward(  # type: ignore[no-untyped-def]
     means, quats, scales, opacities, view, camera, packed, pair_start, pair_end, pair_mask, sums,
     grad_means, grad_quats, grad_scales, grad_opacities, grad_colours, grad_screen, grad_view,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Write the gradients (n, ...) of n Gaussians and add to grad_view (3, 4).
 
     pair_start, pair_end (n,): the pairs of each Gaussian in sums (pairs, SUMS); those with a pair_mask of 0 have none.

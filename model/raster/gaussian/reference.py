@@ -35,7 +35,8 @@ def projected(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
     """Means (B, N, 2) in pixels, conics (B, N, 3), depths (B, N), boxes (B, N, 2).
 
-    Conics are the inverse covariances' xx, xy and yy. ``drawn`` (B, N) names the Gaussians that may be used; boxes are the half-sizes of what is drawn, 0 for nothing.
+    Conics are the inverse covariances' xx, xy and yy. ``drawn`` (B, N) names the Gaussians that may be used; boxes are
+    the half-sizes of what is drawn, 0 for nothing.
     """
     means_c = means @ view[:, :3, :3].transpose(1, 2) + view[:, None, :3, 3]
     z = means_c[..., 2]

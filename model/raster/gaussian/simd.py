@@ -18,7 +18,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic, models, overload, register_model
 
@@ -116,27 +116,20 @@ one = _fixed(1.0, "Ones.")
 
 def _operation(operate: Callable[[Any, Any], Any], count: int, doc: str) -> Any:
     """Intrinsic of ``count`` vectors to one: operate(builder, arguments) -> value."""
-    generate = (VECTOR(*[VECTOR] * count), lambda context, builder, signature, args: operate(builder, args))
-    if count == 1:
+    signature = VECTOR(*[VECTOR] * count)
 
-        def operation(typing, a):  # type: ignore[no-untyped-def]
-            return generate
+    def chosen(*arguments: Any) -> Any:
+        if any(argument != VECTOR for argument in arguments):
+            return None
+        return signature, lambda context, builder, signature, values: operate(builder, values)
 
-    elif count == 2:
-
-        def operation(typing, a, b):  # type: ignore[no-untyped-def]
-            return generate if a == b == VECTOR else None
-
-    elif count == 3:
-
-        def operation(typing, a, b, c):  # type: ignore[no-untyped-def]
-            return generate
-
-    else:
-
-        def operation(typing, a, b, c, d):  # type: ignore[no-untyped-def]
-            return generate
-
+    operations: tuple[Any, ...] = (  # an intrinsic's arguments cannot be *arguments
+        lambda typing, a: chosen(a),
+        lambda typing, a, b: chosen(a, b),
+        lambda typing, a, b, c: chosen(a, b, c),
+        lambda typing, a, b, c, d: chosen(a, b, c, d),
+    )
+    operation = operations[count - 1]
     operation.__doc__ = doc
     return intrinsic(operation)
 

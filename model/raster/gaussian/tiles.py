@@ -3,9 +3,9 @@
 The picture is cut into tiles of 16 x 16 pixels, a tile into 16 blocks of 4 x 4, and a block is one vector
 (:mod:`model.raster.gaussian.simd`). A pair is a tile and a Gaussian that touches it, with a mask of the blocks that it
 touches: exactly those that the contour of the smallest visible alpha reaches, and a hundredth of a pixel more. A
-Gaussian's pairs lie beside each other, and a tile's list names its pairs, nearest first. After blending, a mask holds the
-blocks in which the Gaussian was drawn, and only those are looked at for gradients. Each pair has its own sums, which are added per
-Gaussian in the order of the pairs, whatever the number of threads.
+Gaussian's pairs lie beside each other, and a tile's list names its pairs, nearest first. After blending, a mask holds
+the blocks in which the Gaussian was drawn, and only those are looked at for gradients. Each pair has its own sums,
+which are added per Gaussian in the order of the pairs, whatever the number of threads.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from model.raster.gaussian.simd import (
 )
 from model.raster.jit import kernel
 
-SIMD_VERSION = 1
+SIMD_VERSION = 2
 """Raised with every change of simd.py, so that kernels are compiled anew."""
 
 PIXELS = TILE * TILE
@@ -158,9 +158,9 @@ def _aligned(size):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def blend(
+def blend(  # type: ignore[no-untyped-def]
     first, last, tiles_x, packed, tile_start, lists, pair_owner, pair_mask, background, rgb, alpha, depth, saved
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Draw tiles first <= tile < last: rgb (H, W, 3), alpha (H, W), depth (H, W), saved (tiles * SAVED,).
 
     background is (H * W, 3), or (1, 3) for one colour. pair_mask (pairs,) is cut down to the blocks in which a pair was
@@ -239,10 +239,10 @@ def blend(
 
 
 @kernel
-def blend_backward(
+def blend_backward(  # type: ignore[no-untyped-def]
     first, last, tiles_x, packed, tile_start, lists, pair_owner, pair_mask, background, saved,
     grad_rgb, grad_alpha, grad_depth, deep, sums,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Write sums (pairs * SUMS,) of the tiles' pairs whose mask is not 0.
 
     grad_rgb (H, W, 3), grad_alpha (H, W); grad_depth (H, W) is read if ``deep``.
