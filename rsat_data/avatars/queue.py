@@ -165,6 +165,8 @@ class Queue:
         error = outcome.error
         assert error is not None
         self.workspace.discard_unit(Path(outcome.task.out))
+        if error.source_fault:  # not tried again
+            shutil.rmtree(outcome.task.state, ignore_errors=True)
         name = job.subject.subject_id
         if error.disk_full:
             raise DiskFullError(

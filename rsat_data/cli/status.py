@@ -24,15 +24,25 @@ Examples:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def status(out: Path, as_json: bool) -> None:
-    """Show what of the build in OUT is done, running and quarantined."""
-    state = read_state(out)
-    if state is None:
+    """Show what of the build in OUT, and of its avatars, is done, running and quarantined."""
+    from rsat_data.avatars.status import avatar_state
+    from rsat_data.avatars.status import describe as describe_avatars
+
+    state, avatars = read_state(out), avatar_state(out)
+    if state is None and avatars is None:
         raise WorkspaceError(
             f"No build was ever started in {out}.",
             hint=f"Start one: rsat-data build --videos DIR --out {out}",
             path=out,
         )
-    click.echo(json.dumps(state, indent=1, sort_keys=True) if as_json else describe(state))
+    if as_json:
+        both = {**(state or {}), **({} if avatars is None else {"avatars": avatars})}
+        click.echo(json.dumps(both, indent=1, sort_keys=True))
+        return
+    parts = [] if state is None else [describe(state)]
+    if avatars is not None:
+        parts.append(describe_avatars(avatars))
+    click.echo("\n\n".join(parts))
 
 
 def describe(state: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ import rsat_data
 from rsat_data.avatars import jobs
 from rsat_data.avatars.fit import FitOptions, run_fit
 from rsat_data.avatars.jobs import find_places
+from rsat_data.cli import run
 from rsat_data.errors import DatasetError, DiskFullError, HeadMismatch, UsageError
 from rsat_data.publish import publish
 from rsat_data.validate import validate
@@ -190,3 +191,16 @@ def test_a_process_a_gpu_and_all_cores_shared(monkeypatch: pytest.MonkeyPatch) -
     assert (find_places("cpu", None, 9).devices, find_places("cpu", None, 9).threads) == (("cpu",) * 4, 4)
     assert (find_places("cpu", None, 1).devices, find_places("cpu", None, 1).threads) == (("cpu",), 16)
     assert find_places("cpu", 16, 40).threads == 1
+
+
+def test_status_tells_of_avatars_without_a_build(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = dataset(tmp_path, "few_frames")
+    assert run(["status", str(out)]) == 1
+    assert fit(out) == 0
+    capsys.readouterr()
+    assert run(["status", str(out), "--json"]) == 0
+    state = facts(capsys)["avatars"]
+    assert state["done"] == ["ann", "bob"] and state["begun"] == []
+    assert [(f["name"], f["error"]) for f in state["failed"]] == [("few_frames", "SkippedSubject")]
+    assert run(["status", str(out)]) == 0
+    assert "avatars: 2 in the dataset" in capsys.readouterr().out
