@@ -26,7 +26,7 @@ import torch
 from model.avatar.avatar import Avatar
 from model.avatar.files import MAX_LOG_SCALE, save_avatar
 from model.avatar.glb import Glb, read_glb
-from model.avatar.ply import BadAvatarFile, finite, read_table
+from model.avatar.ply import BadAvatarFile, finite, read_table, write_error
 from model.gaussians import BoundGaussians, colour_to_sh, from_world, multiply, triangle_frames
 from model.head import JOINT_NAMES, HeadModel, load_head
 from model.head.file import FORMAT, write_head_file
@@ -96,8 +96,11 @@ def import_lam(path: Path, folder: Path) -> tuple[Avatar, HeadModel]:
         DiskFullError, DatasetError: the folder cannot be written.
     """
     lam = read_lam(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_head_file(folder / HEAD_FILE, *_head_arrays(lam, path.stem))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_head_file(folder / HEAD_FILE, *_head_arrays(lam, path.stem))
+    except OSError as error:
+        raise write_error(error, folder / HEAD_FILE) from error
     head = load_head(folder / HEAD_FILE)
     about = {"source": path.name, "imported_from": "LAM", "head_file": HEAD_FILE}
     avatar = Avatar(_bound(lam), head.id, len(head.faces), torch.zeros(0), about=about)

@@ -205,7 +205,7 @@ def stage(files: Mapping[Path, Callable[[BinaryIO], object]]) -> dict[Path, Path
         for temporary in staged.values():
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise _write_error(error, place) from error
+            raise write_error(error, place) from error
         raise
     return staged
 
@@ -218,10 +218,11 @@ def commit(staged: Mapping[Path, Path]) -> None:
         except OSError as error:
             for left in staged.values():
                 left.unlink(missing_ok=True)
-            raise _write_error(error, place) from error
+            raise write_error(error, place) from error
 
 
-def _write_error(error: OSError, path: Path) -> DatasetError | DiskFullError:
+def write_error(error: OSError, path: Path) -> DatasetError | DiskFullError:
+    """What a user is told when ``path`` could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(
             f"No space is left to write {path}.",

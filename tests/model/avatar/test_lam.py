@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import struct
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from model.avatar import lam as lam_module
 from model.avatar.files import load_avatar
 from model.avatar.lam import HEAD_FILE, TURN, import_lam, read_lam
 from model.avatar.ply import BadAvatarFile, table_bytes
@@ -22,6 +24,7 @@ from model.gaussians import quaternion_to_matrix
 from model.head import load_head
 from model.head.pose import axis_angle_to_matrix
 from model.raster.gaussian import rasterize_gaussians
+from rsat_data.errors import DatasetError, DiskFullError
 
 BONES = ("hip", "chestUpper", "neckLower", "neckUpper", "head")
 HEIGHTS = (0.0, 1.3, 1.45, 1.5, 1.55)
@@ -152,6 +155,19 @@ def test_it_is_kept_in_a_folder_with_its_head(tmp_path: Path) -> None:
     back = load_avatar(tmp_path / "out", again)
     assert back.head == avatar.head == again.id and torch.equal(back.gaussians.mean, avatar.gaussians.mean)
     assert back.about["imported_from"] == "LAM"
+
+
+def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    path = Parts().write(tmp_path / "me.zip")
+    monkeypatch.setattr(lam_module, "write_head_file", full)
+    with pytest.raises(DiskFullError, match=HEAD_FILE):
+        import_lam(path, tmp_path / "out")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DatasetError, match="cannot be written"):
+        import_lam(path, tmp_path / "file")
 
 
 def test_a_folder_is_as_good_as_a_zip(tmp_path: Path) -> None:
