@@ -155,3 +155,23 @@ def test_bad_files_are_quarantined_and_the_good_one_goes_through(
     for line in lines:
         assert Path(line["source_name"]).stem[:4] in line["message"] and "Traceback" not in line["message"]
     assert run(["validate", str(out)]) == 0
+
+
+def test_avatars_are_fitted_after_a_build_and_stay_through_the_next(
+    dataset: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(dataset, out)
+    small = ("--set", "avatar.max_steps=4", "--set", "avatar.size=64", "--set", "avatar.max_frames=20")
+    build = ["build", "--videos", str(videos), "--out", str(out), "--quiet", "--json", *OPTIONS, *small]
+    assert run([*build, "--avatar-budget", "10m"]) == 2  # without --avatars it would be passed over in silence
+    capsys.readouterr()
+    assert run([*build, "--avatars", "--avatar-budget", "10m"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["units_run"] == 0 and [avatar["fitted"] for avatar in facts["avatars"]["avatars"]] == [True, True]
+    columns = {row["row_id"]: (row["avatar_id"], row["avatar_psnr"]) for row in rsat_data.load(out, split=None)}
+    assert len(columns) == 2 and all(name is not None and psnr > 5 for name, psnr in columns.values())
+    assert run(build) == 0
+    assert len(json.loads(capsys.readouterr().out)["avatars_kept"]) == 2
+    assert {r["row_id"]: (r["avatar_id"], r["avatar_psnr"]) for r in rsat_data.load(out, split=None)} == columns
+    assert run(["validate", str(out)]) == 0

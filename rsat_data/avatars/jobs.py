@@ -14,7 +14,7 @@ from rsat_data.avatars.content import row_hash
 from rsat_data.avatars.subjects import Subject
 from rsat_data.config import as_mapping
 from rsat_data.content import stage_key
-from rsat_data.errors import UsageError
+from rsat_data.errors import HeadMismatch, UsageError
 from rsat_data.machine import memory, usable_cores
 from rsat_data.reader import Dataset
 
@@ -66,9 +66,7 @@ def make_jobs(
     Raises:
         HeadMismatch: the codes belong to a head that is not on this machine.
     """
-    from rsat_data.preview.lookup import head_name
-
-    name_of = cache(head_name)
+    name_of = cache(_head_name)
     owner = {position: subject for subject in subjects for position in subject.positions}
     contents: dict[str, dict[str, str]] = {subject.subject_id: {} for subject in subjects}
     ordered = sorted(owner)
@@ -90,6 +88,18 @@ def make_jobs(
         )
         jobs.append(Job(subject, hashes, key, name_of(subject.head_model)))
     return jobs
+
+
+def _head_name(head_id: str) -> str:
+    from rsat_data.preview.lookup import head_name
+
+    try:
+        return head_name(head_id)
+    except HeadMismatch as error:
+        raise HeadMismatch(
+            error.message,
+            hint="Build the dataset again with this installation, or import that head: rsat-data models import-flame.",
+        ) from error
 
 
 @dataclass(frozen=True)
