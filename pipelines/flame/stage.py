@@ -27,7 +27,7 @@ def run(context: StageContext, config: FlameConfig) -> Mapping[str, Any]:
 
 STAGE: Stage[FlameConfig] = Stage(
     name="flame",
-    version="9",
+    version="10",
     unit="clip",
     config=FlameConfig,
     run=run,

@@ -271,6 +271,7 @@ def judge(
     reason[~found] = Reason.LOST
     for item, flag in flags:
         reason[(reason == 0) & flag] = item
+    _turned_not_hidden(reason, turn / max(config.max_turn_deg, 1e-9))
     drifted = find_drift(error, reason == 0, config.drift_ratio, config.drift_rise)
     if fitted.photometric is not None:
         measured = np.isfinite(fitted.photometric)
@@ -379,6 +380,19 @@ def _apart(
         return shape > config.max_shape_change and luma > config.max_looks_change
 
     return apart
+
+
+def _turned_not_hidden(reason: np.ndarray, turn: np.ndarray) -> None:
+    """Give hidden frames, in place, on the way into and out of a profile its reason: there the head hides itself.
+
+    Args:
+        reason: (T,).
+        turn: (T,) as a share of the limit.
+    """
+    for first, end in runs(np.isin(reason, (Reason.OCCLUDED, Reason.TURNED))):
+        part = slice(first, end)
+        if (reason[part] == Reason.TURNED).any():
+            reason[part] = np.where(turn[part] > _NEAR_MISS, Reason.TURNED, reason[part])
 
 
 def _explain_gaps(

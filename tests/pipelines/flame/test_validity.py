@@ -260,3 +260,13 @@ def test_errors_are_in_units_of_the_fit() -> None:
     seen = replace(seen, landmarks=seen.landmarks * [0.6, 1.0, 1.0] + [100.0, 0.0, 0.0])  # foreshortened
     judgement = judge(seen, replace(fitted, eye_distance_px=np.full(40, 150.0, np.float32)), colours)
     np.testing.assert_allclose(judgement.measures["error"], 0.01, rtol=1e-6)
+
+
+def test_what_a_turn_hides_is_turned_and_what_a_hand_hides_is_not() -> None:
+    yaw = np.interp(np.arange(80), [20, 30, 40, 50], [0, 70, 70, 0])
+    seen, fitted, colours = track(80, yaw_deg=yaw)
+    low = seen.landmarks[0, :, 1] > 265
+    colours[24:47, low] = (60, 90, 170)
+    colours[60:70, low] = (60, 90, 170)
+    found = words(judge(seen, fitted, colours))
+    assert set(found[26:45]) == {"turned"} and set(found[60:70]) == {"occluded"}
