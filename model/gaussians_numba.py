@@ -1,9 +1,9 @@
 """Placing bound Gaussians on posed meshes as numba kernels, for tensors on the CPU; first derivatives only.
 
 Values and gradients equal :func:`model.gaussians.placed_reference` (a test compares them) at a seventh of the
-processor time or less, since torch materialises dozens of small arrays. The gradient uses that a frame R only ever turns: with the turn w
-(R -> exp(w) R) that moves of the corners cause, in the frame's own axes, for e0 = v1 - v0, e1 = v2 - v0, L = |e0|,
-x = a0 . e1 and height h = -a2 . e1::
+processor time or less, since torch materialises dozens of small arrays. The gradient uses that a frame R only ever
+turns: with the turn w (R -> exp(w) R) that moves of the corners cause, in the frame's own axes, for e0 = v1 - v0,
+e1 = v2 - v0, L = |e0|, x = a0 . e1 and height h = -a2 . e1::
 
     w0 = (a1 . de1 - x / L  a1 . de0) / h      w1 = -a2 . de0 / L      w2 = a1 . de0 / L
     dL = a0 . de0                              dh = -a2 . de1 + x / L  a2 . de0
