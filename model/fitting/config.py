@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rsat_data.errors import ConfigError
 
-_MAY_BE_ZERO = ("blendshape_start", "blendshape_pull", "lip_pairs", "lid_pairs")
+_MAY_BE_ZERO = ("blendshape_start", "blendshape_pull", "lip_pairs", "lid_pairs", "offsets")
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,17 @@ class FitConfig:
     lid_pairs: float = 6.0
     """Weight of the vectors between upper and lower lid points: what closes the eyes."""
 
+    offsets: int = 40
+    """How many modes of the detector's own error on a face are told apart from its shape and turn; 0 for none."""
+
     shape_sd: float = 1.0
     """Prior standard deviation of whitened shape codes."""
     shape_frames: int = 24
     """Frames from which the shape is solved: the first the most frontal, the others as different as possible."""
     shape_evidence: float = 8.0
     """How many independent pictures those frames count for; landmark errors of one face repeat from frame to frame."""
+    size_balance: float = 0.6
+    """Share of the pull towards larger heads that theory asks for (``solve_shape``); 1 made heads 3 % too large."""
     shape_iterations: int = 30
     """Joint iterations of shape and codes."""
 

@@ -70,7 +70,7 @@ class FocalChoice:
 def most_probable_shape(
     inputs: Inputs, camera: Camera, config: FitConfig, steps: int | None = None
 ) -> tuple[ShapeSolution, np.ndarray]:
-    """Shape from the most telling frames of a clip, and the numbers of those frames."""
+    """Shape, and after it the detector's offsets, from the most telling frames of a clip; the numbers of the frames."""
     model = inputs.model
     frames = choose_frames(inputs.rotation, inputs.scores, inputs.observations.seen, config.shape_frames)
     some = inputs.select(frames)
@@ -114,8 +114,20 @@ def shape_evidence(
         inputs = prepare(model, landmarks, valid, blendshapes, blendshape_names, config, camera)
         num_seen = int(inputs.observations.seen.sum())
         found, frames = most_probable_shape(inputs, camera, config)
-        out.append(ShapeEvidence(found.cost, found.shape, found.information, found.vector, frames, num_seen))
+        out.append(ShapeEvidence(found.cost, *_shape_alone(found, inputs.model.num_offsets), frames, num_seen))
     return out
+
+
+def _shape_alone(found: ShapeSolution, num_offsets: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shape (S,), information (S, S) and vector (S,) with the offsets, whose prior is N(0, 1), eliminated."""
+    size = len(found.shape) - num_offsets
+    if not num_offsets:
+        return found.shape, found.information, found.vector
+    matrix, right = found.information, found.vector
+    own = matrix[size:, size:] + np.eye(num_offsets)
+    solved = np.linalg.solve(own, np.column_stack([matrix[size:, :size], right[size:]]))
+    reduced = matrix[:size, :size] - matrix[:size, size:] @ solved[:, :-1]
+    return found.shape[:size], 0.5 * (reduced + reduced.T), right[:size] - matrix[:size, size:] @ solved[:, -1]
 
 
 def fuse_shapes(evidence: Sequence[ShapeEvidence], shape_sd: float = 1.0) -> np.ndarray:

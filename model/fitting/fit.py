@@ -47,13 +47,15 @@ class FitResult:
     valid: np.ndarray
     """(T,) bool: seen and fitted within the error gate. Codes of other frames are interpolated."""
     reprojection_px: np.ndarray
-    """(T,) mean distance of the projected from the given landmarks, over all with a known place on the mesh, each as
-    much as it faces the camera; 0 where the detector saw no face."""
+    """(T,) mean distance of the projected from the given landmarks, offsets of the detector included, over all with a
+    known place on the mesh, each as much as it faces the camera; 0 where the detector saw no face."""
     eye_distance_px: np.ndarray
     """(T,) distance between the eyes as a head facing the camera would show it: that seen, over its foreshortening by
     the turn. At least half its median over the clip, before that correction."""
     root_joint: np.ndarray
     """(3,) the root joint of this shape at rest, metres, head frame."""
+    offsets: np.ndarray
+    """(K,) codes of the detector's own error on this face (``model.fitting.offsets``); they move landmarks only."""
 
     @property
     def codes(self) -> np.ndarray:
@@ -77,6 +79,7 @@ def fit_landmarks(
     blendshape_names: tuple[str, ...] = (),
     config: FitConfig | None = None,
     shape: np.ndarray | None = None,
+    offsets: np.ndarray | None = None,
     start: np.ndarray | None = None,
     extra: Callable[[slice], ExtraTerm] | None = None,
     solve: Solver = solve_codes,
@@ -95,6 +98,7 @@ def fit_landmarks(
         blendshape_names: their names.
         config: noise, priors, smoothing, iterations.
         shape: (S,) a known shape, held fixed; None to find it.
+        offsets: (K,) known codes of the detector's offsets to go with it (``FitResult.offsets``); None to find them.
         start: (T, E + 15) codes to start from (``FitResult.codes``); None for a guess of its own.
         extra: called with each window of frames (a slice), gives a further term of the cost for these frames: a
             function from codes (T, E + 15) to cost (T,), gradient (T, E + 15) and Gauss-Newton matrix
@@ -116,11 +120,15 @@ def fit_landmarks(
     if shape is not None and not np.isfinite(shape).all():
         raise ValueError("The given shape is not finite")
     known = None if shape is None else np.asarray(shape, dtype=np.float64)
+    if known is not None and offsets is not None:
+        if not np.isfinite(offsets).all() or np.shape(offsets) != (general.num_offsets,):
+            raise ValueError(f"Expected {general.num_offsets} finite offsets, got {np.shape(offsets)}")
+        known = np.concatenate([known, offsets])
     for stage in stages(config):
         if stage.name == "pose":
             continue  # in closed form, for weights and starts alike: ``prepare`` has done it
-        if stage.name == "shape" and known is None:
-            known = most_probable_shape(inputs, camera, config, stage.steps)[0].shape
+        if stage.name == "shape":
+            known = _shape(inputs, camera, config, stage, known)
         elif stage.name == "codes":
             assert known is not None
             model = general.with_shape(known)
@@ -143,7 +151,7 @@ def fit_landmarks(
     e = model.num_expressions
     single = codes.astype(np.float32)
     return FitResult(
-        known.astype(np.float32),
+        known[: len(known) - general.num_offsets].astype(np.float32),
         single[:, :e],
         single[:, -15:-12],
         np.zeros_like(single[:, :3]),
@@ -154,7 +162,19 @@ def fit_landmarks(
         np.nan_to_num(error, posinf=0.0).astype(np.float32),
         observations.distance.astype(np.float32),
         model.root_joint.astype(np.float32),
+        known[len(known) - general.num_offsets :].astype(np.float32),
     )
+
+
+def _shape(inputs: Inputs, camera: Camera, config: FitConfig, stage: FitStage, known: np.ndarray | None) -> np.ndarray:
+    """Shape and offsets (S + K,), given nothing, the shape (S,) or both."""
+    general = inputs.model
+    if known is None:
+        return most_probable_shape(inputs, camera, config, stage.steps)[0].shape
+    if not general.num_offsets or len(known) == general.num_linear - general.num_expressions:
+        return known
+    own = inputs.with_model(general.with_shape(known))
+    return np.concatenate([known, most_probable_shape(own, camera, config, stage.steps)[0].shape])
 
 
 def _fit_codes(

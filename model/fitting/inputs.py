@@ -11,6 +11,7 @@ from model.camera import Camera
 from model.fitting import rotations
 from model.fitting.config import FitConfig
 from model.fitting.landmark_model import LandmarkModel, landmark_model
+from model.fitting.offsets import with_offsets
 from model.fitting.problem import Observations, closed_eyes, observe
 from model.fitting.regions import NUM_LANDMARKS
 from model.fitting.start import neutral_landmarks, start_pose
@@ -33,7 +34,7 @@ class Inputs:
     """One person in one clip of T frames."""
 
     model: LandmarkModel
-    """Landmarks as a function of expressions, shape and motion."""
+    """Landmarks as a function of expressions, shape, the detector's offsets and motion."""
     observations: Observations
     """The landmarks and their weights."""
     rigid: np.ndarray
@@ -96,7 +97,7 @@ def prepare(
             f"no face could be used in any of the {len(seen)} frames",
             hint="The detector marked every frame invalid: the face is too small, too blurred or turned away.",
         )
-    general = head if isinstance(head, LandmarkModel) else landmark_model(head)
+    general = with_offsets(head if isinstance(head, LandmarkModel) else landmark_model(head), config.offsets)
     if scores is not None:
         scores = np.where(np.isfinite(scores), scores, 0.0)
     closed = closed_eyes(scores, blendshape_names, len(seen))

@@ -104,6 +104,8 @@ class LandmarkModel:
     """(3,) float64: J_root at zero shape, metres."""
     root_joint_shape: np.ndarray
     """(3, S) float64: its derivative by the shape."""
+    num_offsets: int = 0
+    """How many linear codes, after the shape codes, are offsets of the detector (``model.fitting.offsets``)."""
 
     @property
     def num_linear(self) -> int:
@@ -121,28 +123,36 @@ class LandmarkModel:
         return len(self.root.index)
 
     def with_shape(self, shape: np.ndarray) -> LandmarkModel:
-        """The model of one subject: shape codes (S,) folded into the rest positions, expressions left."""
+        """The model of one subject: shape codes folded into the rest positions, expressions left.
+
+        Args:
+            shape: (S,) shape codes; offsets, if the model has any, are left as linear codes. Or (S + K,) with the
+                codes of the K offsets, which are then folded in too.
+        """
         e = self.num_expressions
-        if shape.shape != (self.num_linear - e,):
-            raise ValueError(f"This model takes {self.num_linear - e} shape codes, got {shape.shape}")
+        sizes = (self.num_linear - e - self.num_offsets, self.num_linear - e)
+        if shape.ndim != 1 or len(shape) not in sizes:
+            raise ValueError(f"This model takes {sizes[0]} shape codes, got {shape.shape}")
+        known = slice(e, e + len(shape))
+        left = np.r_[0:e, e + len(shape) : self.num_linear]
 
         def fold(part: Part) -> Part:
             n = len(part.linear)
-            rest = part.rest.astype(np.float64).reshape(n, 3) + part.linear[:, :, e:].astype(np.float64) @ shape
-            return make_part(
-                part.index, rest, part.linear[:, :, :e], part.corrective.T.reshape(n, 3, len(part.corrective))
-            )
+            rest = part.rest.astype(np.float64).reshape(n, 3) + part.linear[:, :, known].astype(np.float64) @ shape
+            corrective = part.corrective.T.reshape(n, 3, len(part.corrective))
+            return make_part(part.index, rest, part.linear[:, :, left], corrective)
 
         return LandmarkModel(
-            self.names[:e],
+            tuple(self.names[i] for i in left),
             e,
             self.weight,
             fold(self.root),
             fold(self.jaw),
             fold(self.eye),
             self.eye_side,
-            self.root_joint + self.root_joint_shape @ shape,
+            self.root_joint + self.root_joint_shape @ shape[: sizes[0]],
             np.zeros((3, 0)),
+            len(left) - e,
         )
 
 

@@ -147,7 +147,8 @@ def make_priors(model: LandmarkModel, pull: np.ndarray, config: FitConfig, smoot
     share = np.array([is_share(name) for name in model.names[:e]], dtype=bool)
     spread = np.where(share, 1.0, COMPONENT_SPREAD)
     precision[:e] = (config.expression_sd * spread) ** -2.0
-    precision[e:c] = config.shape_sd**-2
+    precision[e : c - model.num_offsets] = config.shape_sd**-2
+    precision[c - model.num_offsets : c] = 1.0
     lower[:e], upper[:e] = np.where(share, 0.0, -np.inf), np.where(share, 1.0, np.inf)
     limit[:e] = config.expression_limit_sd**-2
     precision[c : c + 3] = config.jaw_sd**-2, config.jaw_side_sd**-2, config.jaw_side_sd**-2

@@ -236,10 +236,11 @@ def solve_shape(
     is then no typical one (with true landmarks it was 8 to 16 % too small). What balances it is the volume of codes
     around it, which shrinks with the cube and more of the distance; to first order that is the number of lengths that
     the data determine, times the log of the distance. Shape codes count as they are determined; expressions, of which
-    most rest at 0 and whose spread is no measured one, count so that their prior says nothing about the size.
+    most rest at 0 and whose spread is no measured one, count so that their prior says nothing about the size; offsets
+    of the detector do not count. ``config.size_balance`` scales the sum.
 
     Args:
-        model: expressions and shape codes as linear codes (``landmark_model``).
+        model: expressions and shape codes as linear codes (``landmark_model``); offsets, if any, count as shape codes.
         start: (K, P) first guess; shape codes are taken from its first row.
         seen: observations of the K frames.
         camera: camera of the landmarks' image.
@@ -281,7 +282,8 @@ def solve_shape(
         pull = (own - priors.mean[:, :e]) * priors.precision[:e] + beyond * priors.limit_precision[:e]
         reduced, _, _ = _reduce(*system(at, codes, np.zeros(num), 0.0), code_at, shape_at)
         kept = np.diagonal(np.linalg.inv(reduced + np.diag(shape_precision))) * shape_precision
-        return share * np.sum(own * pull, axis=1) + np.sum(1.0 - np.clip(kept, 0.0, 1.0)) / num
+        lengths = np.sum(1.0 - np.clip(kept[: len(kept) - model.num_offsets], 0.0, 1.0))
+        return config.size_balance * (share * np.sum(own * pull, axis=1) + lengths / num)
 
     here = linearise(model, codes, seen, camera, alone, config)
     damping = 1e-3

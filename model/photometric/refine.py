@@ -112,6 +112,8 @@ class _Solver:
     backend: Backend
     landmarks: LandmarkModel
     shape: np.ndarray
+    offsets: np.ndarray
+    """Of the detector, as the landmark fit found them: windows must not each have their own."""
     camera: Camera
     """Of the landmarks."""
     fit: FitConfig
@@ -135,11 +137,18 @@ class _Solver:
         term = self.backend.term(codes, images, self.camera.scaled(images.shape[2], images.shape[1]), appearance)
         factor = self.smooth if smooth else _UNSMOOTHED
         scaled = {name: factor * value for name, value in vars(self.fit).items() if name.startswith("smooth_")}
-        fit = replace(self.fit, iterations=iterations, window=max(len(codes), 2) + 1, overlap=1, **scaled)
+        fit = replace(
+            self.fit,
+            iterations=iterations,
+            window=max(len(codes), 2) + 1,
+            overlap=1,
+            offsets=len(self.offsets),
+            **scaled,
+        )
         return fit_landmarks(
             self.landmarks, marks.points, marks.valid, self.camera, blendshapes=marks.blendshapes,
-            blendshape_names=marks.names, config=fit, shape=self.shape, start=codes, extra=lambda _: term,
-            solve=self.backend.solve,
+            blendshape_names=marks.names, config=fit, shape=self.shape, offsets=self.offsets, start=codes,
+            extra=lambda _: term, solve=self.backend.solve,
         )  # fmt: skip
 
 
@@ -182,7 +191,7 @@ def refine(
     config, fit = config or PhotometricConfig(), fit or FitConfig()
     surface, model = _surface(head, config.samples, config.texel_m)
     backend = backend_for(device, Subject(surface, result.shape, result.root_joint, config), threads)
-    solver = _Solver(backend, model, result.shape, camera, fit, config.smooth)
+    solver = _Solver(backend, model, result.shape, result.offsets, camera, fit, config.smooth)
     small = camera.scaled(config.size, config.size)
     codes = result.codes
     num = len(codes)

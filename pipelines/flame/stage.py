@@ -27,7 +27,7 @@ def run(context: StageContext, config: FlameConfig) -> Mapping[str, Any]:
 
 STAGE: Stage[FlameConfig] = Stage(
     name="flame",
-    version="10",
+    version="11",
     unit="clip",
     config=FlameConfig,
     run=run,

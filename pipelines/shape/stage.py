@@ -31,7 +31,7 @@ def run(context: StageContext, config: ShapeConfig) -> Mapping[str, Any]:
 
 STAGE: Stage[ShapeConfig] = Stage(
     name="shape",
-    version="3",
+    version="4",
     unit="clip",
     config=ShapeConfig,
     run=run,
