@@ -64,7 +64,8 @@ def rasterize_gaussians(
         gradients.
 
     Raises:
-        ValueError: wrong shapes or dtypes, or tensors on different devices.
+        ValueError: wrong shapes or dtypes, tensors on different devices, or so many Gaussians over all of the picture
+            that their tiles cannot be counted (2 thousand million).
         MissingDependencyError: the backend needs a package that is not installed.
     """
     batch, count = _check(means, quats, scales, opacities, colours, camera, view, background, screen)
@@ -108,8 +109,8 @@ def _check(
     screen: torch.Tensor | None,
 ) -> tuple[int, int]:
     """(B, N), or ValueError that names the tensor."""
-    if means.ndim != 3 or means.shape[-1] != 3:
-        raise ValueError(f"means should have shape (B, N, 3), got {tuple(means.shape)}")
+    if means.ndim != 3 or means.shape[-1] != 3 or means.shape[0] == 0:
+        raise ValueError(f"means should have shape (B, N, 3) with B >= 1, got {tuple(means.shape)}")
     if means.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"means should be float32 or float64, got {means.dtype}")
     b, n = means.shape[:2]

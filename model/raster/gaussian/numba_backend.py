@@ -21,6 +21,8 @@ from model.raster.jit import run_jobs
 
 CHUNK = 2048
 """Gaussians that are projected in one job. Fixed, so that the order of summation does not follow the machine."""
+MOST_PAIRS = 2**31 - 2**20
+"""Pairs of a tile and a Gaussian are counted in int32."""
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
@@ -95,6 +97,11 @@ class _Draw(torch.autograd.Function):
             threads,
         )  # fmt: skip
         np.cumsum(room, axis=1, out=room)
+        if room.max() > MOST_PAIRS:
+            raise ValueError(
+                f"{count} Gaussians cover {room.max()} tiles of the picture, at most {MOST_PAIRS} can be listed: "
+                "most of them are far too large"
+            )
         across, down = -(-width // TILE), -(-height // TILE)
         pairs = [_Pairs.empty(count, int(room[b, -1]), across * down) for b in range(batch)]
         run_jobs(
@@ -133,8 +140,10 @@ class _Draw(torch.autograd.Function):
             ],
             threads,
         )  # fmt: skip
-        ctx.save_for_backward(means, quats, scales, opacities)
-        ctx.kept = (packed, pairs, saved, alpha, views, behind, intrinsics, threads)
+        # The inputs go through torch, which notices when they are overwritten before the gradients are taken.
+        ctx.save_for_backward(means, quats, scales, opacities, background)
+        left = 1 - alpha if ctx.needs_input_grad[7] else None
+        ctx.kept = (packed, pairs, saved, left, views, intrinsics, threads)
         ctx.set_materialize_grads(False)
         marks = torch.from_numpy(radii)
         ctx.mark_non_differentiable(marks)
@@ -144,9 +153,10 @@ class _Draw(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_rgb, grad_alpha, grad_depth, _):  # type: ignore[no-untyped-def, override]
         """Gradients to all eight tensors."""
-        means, quats, scales, opacities = ctx.saved_tensors
-        packed, pairs, saved, alpha, views, behind, intrinsics, threads = ctx.kept
+        means, quats, scales, opacities, background = ctx.saved_tensors
+        packed, pairs, saved, left, views, intrinsics, threads = ctx.kept
         batch, count = opacities.shape
+        behind = _behind(background, batch)
         dtype, width, height = means.dtype, int(intrinsics[4]), int(intrinsics[5])
         across, down = -(-width // TILE), -(-height // TILE)
         shape = (batch, height, width)
@@ -185,8 +195,8 @@ class _Draw(torch.autograd.Function):
             threads,
         )  # fmt: skip
         grad_background = None
-        if ctx.needs_input_grad[7]:
-            grad_background = torch.from_numpy(rgb * (1 - alpha)[..., None]).to(dtype)
+        if left is not None:
+            grad_background = torch.from_numpy(rgb * left[..., None]).to(dtype)
         tensors = [torch.from_numpy(g) for g in grads]
         view_grad = torch.from_numpy(grad_view.sum(axis=1)).to(dtype)
         results = (*tensors[:5], view_grad, tensors[5], grad_background, None, None)

@@ -127,6 +127,14 @@ def test_gradient_can_be_taken_twice_from_one_picture() -> None:
     assert torch.equal(first, torch.autograd.grad(splats.rgb.sum(), leaves.means)[0])
 
 
+def test_an_input_that_was_overwritten_is_noticed() -> None:
+    leaves, background = cloud(25, 40, dtype=torch.float32).leaves(), torch.rand(1, CAMERA.height, CAMERA.width, 3)
+    splats = leaves.draw(background=background)
+    background.zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        splats.rgb.sum().backward()
+
+
 def test_descent_finds_a_gaussian() -> None:
     target = single(means=torch.tensor([[[0.03, -0.02, 1.0]]]).double()).draw().rgb
     mean = torch.zeros(1, 1, 3, dtype=torch.float64)
