@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from schemas.arrow import table_from_rows
 from tests.dataset_factory import FPS, ClipSpec, make_clip, make_row, media
 
 SIDE = 64
-CAMERA = {"fx": 150.0, "fy": 150.0, "cx": 30.0, "cy": 34.0, "width": SIDE, "height": SIDE}
+CAMERA = Camera(150.0, 150.0, 30.0, 34.0, SIDE, SIDE)
 
 SPECS = (
     ClipSpec("src0", "ann", "ben", frames=30, seed=1),
@@ -59,7 +60,7 @@ def pictures(head: HeadModel, shape: np.ndarray, codes: dict[str, np.ndarray], s
     given = {name: torch.from_numpy(values) for name, values in codes.items()}
     vertices, _ = head.pose(torch.from_numpy(shape), **given)
     light = 0.5 - 0.5 * vertex_normals(vertices, head.faces)[..., 2:]
-    fragments = rasterize(vertices, head.faces, Camera(**CAMERA))
+    fragments = rasterize(vertices, head.faces, CAMERA)
     seen = (fragments.face_id >= 0).numpy()
     colour = interpolate(fragments, head.faces, paint * light).numpy()
     frames = np.where(seen[..., None], colour, 0.4)
@@ -98,7 +99,7 @@ def make_avatar_dataset(root: Path, specs: tuple[ClipSpec, ...] = SPECS) -> Path
             valid[5:7] = False
             if row["subject_id"] == "few":
                 valid[7:] = False
-            row |= codes | {"shape": shape, "head_model": head.id, "camera": CAMERA, "valid": valid}
+            row |= codes | {"shape": shape, "head_model": head.id, "camera": asdict(CAMERA), "valid": valid}
             row["invalid_reason"] = np.where(valid, "", "lost").tolist()
             row["reprojection_px"] = np.where(valid, 0.5, np.nan).astype(np.float32)
             row["q_valid"] = float(valid.mean())

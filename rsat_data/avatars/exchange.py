@@ -12,10 +12,8 @@ from typing import Any
 import click
 import torch
 
-from rsat_data.amend import finish_interrupted
 from rsat_data.avatars.drive import drive_of
-from rsat_data.avatars.find import Found, find_avatar, row_of
-from rsat_data.avatars.subjects import open_rows
+from rsat_data.avatars.find import Found, find_avatar, open_dataset, row_of
 from rsat_data.errors import EXIT_OK, DatasetError, UsageError
 from rsat_data.writer import disk_errors
 
@@ -24,7 +22,7 @@ from rsat_data.writer import disk_errors
 class ExportOptions:
     """Options of the command, as given."""
 
-    out: Path
+    out: Path | None
     target: Path
     subject: str | None = None
     folder: Path | None = None
@@ -51,8 +49,7 @@ def run_export(options: ExportOptions) -> int:
             "beside it.",
             hint=f"For example --out {options.target.with_suffix('')}",
         )
-    finish_interrupted(options.out)
-    data = open_rows(options.out)
+    data = open_dataset(options.out, needed=options.subject is not None or options.row is not None)
     found = find_avatar(data, options.subject, options.folder)
     codes, name = _codes(options, data, found)
     note = _static(options, found, codes) if static else _gaussian_avatars(options, found, codes)
@@ -76,7 +73,7 @@ def _codes(options: ExportOptions, data: Any, found: Found) -> tuple[dict[str, t
     """Complete codes of the row, or of a head at rest; and the row's name."""
     from model.avatar.draw import complete_codes
 
-    if options.row is None:
+    if options.row is None or data is None:
         return complete_codes(found.head, {"rotation": torch.zeros(1, 3)}), None
     row = row_of(data, options.row)
     drive = drive_of(row, found.avatar.head, found.head.num_expression)
@@ -96,7 +93,7 @@ def _static(options: ExportOptions, found: Found, codes: dict[str, torch.Tensor]
     frame = options.frame % count
     one = {name: value[frame : frame + 1] for name, value in codes.items()}
     with torch.no_grad():
-        body = None if torso is None else torso.pose(one["rotation"], one["translation"], rest)
+        body = None if torso is None else torso.pose(one, rest)
         vertices = pose_on_torso(personal, personal.shaped(found.avatar.shape), one, body)
     _make_folder(options.target.parent)
     export_static(found.avatar.gaussians, vertices, personal.faces, options.target, y_up=options.y_up)
@@ -189,7 +186,7 @@ def run_import(options: ImportOptions) -> int:
         click.echo(f"{options.target}: {facts['gaussians']} Gaussians on {head.id}")
         if frames:
             click.echo(f"its {frames} frames of codes were not taken over: rsat-data import reads such files as rows")
-        click.echo(f"Next: rsat-data avatar render DATASET --avatar {options.target} --turntable --out turn.mp4")
+        click.echo(f"Next: rsat-data avatar render --avatar {options.target} --turntable --out turn.mp4")
     return EXIT_OK
 
 

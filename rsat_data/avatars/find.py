@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rsat_data.amend import finish_interrupted
 from rsat_data.avatars.place import folder_of
-from rsat_data.avatars.subjects import find_subject, list_subjects
+from rsat_data.avatars.subjects import find_subject, list_subjects, open_rows
 from rsat_data.errors import DatasetError, UsageError
 from rsat_data.preview.lookup import find_row, head_name
 from rsat_data.reader import Dataset, Row
@@ -30,7 +31,24 @@ class Found:
     """Subject id, or the folder."""
 
 
-def find_avatar(data: Dataset, subject: str | None, folder: Path | None) -> Found:
+def open_dataset(out: Path | None, *, needed: bool) -> Dataset | None:
+    """The rows of the dataset; None where none was named and none is needed.
+
+    Raises:
+        UsageError: none was named.
+    """
+    if out is None:
+        if needed:
+            raise UsageError(
+                "Which dataset? --subject and --row are found in one.",
+                hint="Name its folder first: rsat-data avatar render my_dataset --subject ID ...",
+            )
+        return None
+    finish_interrupted(out)
+    return open_rows(out)
+
+
+def find_avatar(data: Dataset | None, subject: str | None, folder: Path | None) -> Found:
     """The avatar of a subject of the dataset, or the one in a folder.
 
     Raises:
@@ -44,7 +62,7 @@ def find_avatar(data: Dataset, subject: str | None, folder: Path | None) -> Foun
     if (subject is None) == (folder is None):
         raise UsageError("Say whose avatar: --subject ID, or --avatar FOLDER.")
     if folder is None:
-        assert subject is not None
+        assert subject is not None and data is not None
         name = find_subject(subject, [each.subject_id for each in list_subjects(data)], data.root)
         folder = data.root / folder_of(name)
         if not (folder / "avatar.json").is_file():

@@ -14,11 +14,9 @@ from typing import Any
 import click
 import numpy as np
 
-from rsat_data.amend import finish_interrupted
 from rsat_data.avatars.drive import drive_of
-from rsat_data.avatars.find import find_avatar, row_of
+from rsat_data.avatars.find import find_avatar, open_dataset, row_of
 from rsat_data.avatars.jobs import find_places
-from rsat_data.avatars.subjects import open_rows
 from rsat_data.errors import EXIT_OK, UsageError, WorkspaceError
 from rsat_data.progress import Bars
 from rsat_data.reader import Row
@@ -38,7 +36,7 @@ FPS = 25.0
 class RenderOptions:
     """Options of the command, as given."""
 
-    out: Path
+    out: Path | None
     target: Path
     subject: str | None = None
     folder: Path | None = None
@@ -60,10 +58,9 @@ def run_render(options: RenderOptions) -> int:
     """
     video = options.target.suffix.lower() == ".mp4"
     colour = _check(options, video)
-    finish_interrupted(options.out)
-    data = open_rows(options.out)
+    data = open_dataset(options.out, needed=options.subject is not None or options.row is not None)
     found = find_avatar(data, options.subject, options.folder)
-    row = None if options.row is None else row_of(data, options.row)
+    row = None if options.row is None or data is None else row_of(data, options.row)
     from rsat_data.avatars.scene import Shot, row_shot, still_shot
 
     if row is None:
@@ -106,7 +103,7 @@ def _check(options: RenderOptions, video: bool) -> tuple[float, float, float]:
     if options.row is None and not options.turntable:
         raise UsageError(
             "What should move the avatar? Give --row ID, --turntable, or both.",
-            hint=f"For a start: rsat-data avatar render {options.out} --subject ID --turntable --out turn.mp4",
+            hint="For a start: rsat-data avatar render my_dataset --subject ID --turntable --out turn.mp4",
         )
     if options.size % 2 or not 64 <= options.size <= 2048:
         raise UsageError(f"--size must be an even number from 64 to 2048, it is {options.size}.")

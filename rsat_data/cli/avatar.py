@@ -89,7 +89,7 @@ The row may be of the subject itself or of anybody whose codes belong to the sam
 
 
 @avatar.command(epilog=RENDER_EPILOG)
-@click.argument("out", metavar="DATASET", type=_PATH)
+@click.argument("out", metavar="[DATASET]", type=_PATH, required=False)
 @click.option("--subject", metavar="ID", help="Whose avatar: a subject id, or its beginning.")
 @click.option("--avatar", "folder", type=_PATH, help="Instead of --subject: a folder with avatar.ply and avatar.json.")
 @click.option("--row", metavar="ID", help="Whose codes move it: a row id, or its beginning.")
@@ -104,7 +104,7 @@ The row may be of the subject itself or of anybody whose codes belong to the sam
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON on standard output.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def render(**options: Any) -> int:
-    """Draw a subject's avatar, moved by the codes of a row of DATASET.
+    """Draw a subject's avatar, moved by the codes of a row of DATASET (not needed for --avatar with --turntable alone).
 
     Frames that are not valid take the codes between their valid neighbours.
     """
@@ -130,7 +130,7 @@ Examples:
 
 
 @avatar.command(epilog=EXPORT_EPILOG)
-@click.argument("out", metavar="DATASET", type=_PATH)
+@click.argument("out", metavar="[DATASET]", type=_PATH, required=False)
 @click.option("--subject", metavar="ID", help="Whose avatar: a subject id, or its beginning.")
 @click.option("--avatar", "folder", type=_PATH, help="Instead of --subject: a folder with avatar.ply and avatar.json.")
 @click.option("--out", "target", type=_PATH, required=True, help="A folder; for static, a file .ply.")
@@ -162,7 +162,7 @@ IMPORT_EPILOG = """\b
 Examples:
   rsat-data avatar import p1/exhibition.zip --out lam_head
   rsat-data avatar import point_cloud/iteration_600000 --head flame2023 --out their_avatar
-  rsat-data avatar render my_dataset --avatar lam_head --turntable --out turn.mp4
+  rsat-data avatar render --avatar lam_head --turntable --out turn.mp4
 """
 
 

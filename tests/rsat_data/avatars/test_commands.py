@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -44,8 +43,8 @@ def fitted(plain: Path) -> Path:
     while not list(plain.glob(".work/state/avatar/ann-*/fit.safetensors")) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
     again = ["--subject", "ann", *OPTIONS, *STEPS, "--set", "avatar.checkpoint_s=0.01"]
     assert run(["avatar", "fit", str(plain), *again]) == 0
     return plain
@@ -105,7 +104,8 @@ def test_another_ones_codes_move_it_and_pictures_have_alpha(fitted: Path, tmp_pa
     count = next(int(r["num_frames"]) for r in rsat_data.load(fitted, None) if r["row_id"] == other)
     assert names == [f"{i:06d}.png" for i in range(count)]
     picture = cv2.imread(str(tmp_path / "pngs/000003.png"), cv2.IMREAD_UNCHANGED)
-    assert picture.shape == (SIDE, SIDE, 4) and picture[0, 0, 3] == 0 and picture[..., 3].max() > 200
+    assert picture is not None and picture.shape == (SIDE, SIDE, 4)
+    assert picture[0, 0, 3] == 0 and picture[..., 3].max() > 200
 
 
 def test_a_turntable_swings_and_comes_back(fitted: Path, tmp_path: Path) -> None:
