@@ -30,8 +30,9 @@ from scipy.stats import spearmanr
 import rsat_data
 from benchmarks.machine import describe_machine, table
 from model.head import HeadModel, load_head
+from pipelines.flame.confidence import CONFIDENCE, features_of
 from pipelines.flame.judging import judge_person
-from pipelines.flame.validity import CONFIDENCE, Reason, features_of
+from pipelines.flame.validity import Reason
 from pipelines.flame.validity_config import FlameValidity
 from pipelines.synth.truth import Truth, read_truth
 

@@ -24,6 +24,7 @@ from pipelines.flame.appearance import (
     new_looks,
     surface,
 )
+from pipelines.flame.confidence import confidence_of, features_of
 from pipelines.flame.continuity import find_drift, find_jumps, find_swaps, runs
 from pipelines.flame.texture import Flat, nod, unlike
 from pipelines.flame.validity_config import FlameValidity
@@ -87,7 +88,7 @@ class Judgement:
     reason: np.ndarray
     """(T,) int8 of ``Reason``; 0 exactly where valid."""
     confidence: np.ndarray
-    """(T,) float32 in [0, 1]; see ``CONFIDENCE``."""
+    """(T,) float32 in [0, 1]; see ``pipelines.flame.confidence``."""
     measures: Mapping[str, np.ndarray]
     """What was measured, (T,) each: ``MEASURES``."""
 
@@ -135,41 +136,6 @@ class Fitted:
     """(T,) as a head facing the camera would show it (of ``FitResult``): all lengths here are in units of it."""
     photometric: np.ndarray | None = None
     """(T,) mean colour difference, NaN where not measured; None without photometry."""
-
-
-# Confidence -------------------------------------------------------------------------------------------------------
-
-CONFIDENCE = {
-    "bias": 6.42,
-    "turn": 0.3,
-    "outside": 0.3,
-    "hidden": 1.41,
-    "blur": 0.3,
-    "error": 2.98,
-    "score": 5.73,
-    "glasses": 0.3,
-}
-"""Weights of a logistic model of the chance that the face's vertices lie in the picture, on average, within 4 % of the
-distance between the eyes (2.5 mm) of where they belong. From ``python -m benchmarks.validity --calibrate``."""
-
-
-def confidence_of(features: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Logistic model on ``features`` of :func:`_features`, (T,) float64."""
-    total = CONFIDENCE["bias"] - sum(CONFIDENCE[name] * values for name, values in features.items())
-    return 1.0 / (1.0 + np.exp(-np.clip(total, -30.0, 30.0)))
-
-
-def features_of(measures: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What the confidence is made of, each 0 for the best of frames and bounded: (T,) float64."""
-    return {
-        "turn": np.clip(np.abs(measures["turn_deg"]) / 60.0, 0, 1.5) ** 2,
-        "outside": np.clip(measures["outside"] / 0.12, 0, 2.0),
-        "hidden": np.clip(measures["hidden"] / 0.125, 0, 2.5),
-        "blur": np.clip(-np.log2(np.clip(measures["sharpness"], 1e-3, 1.0)), 0, 4.0),
-        "error": np.clip(measures["error"] / 0.02, 0, 4.0),
-        "score": np.clip(1.0 - measures["score"], 0, 0.5),
-        "glasses": measures["glasses"].astype(np.float64),
-    }
 
 
 # Judging ----------------------------------------------------------------------------------------------------------

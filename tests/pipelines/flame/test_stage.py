@@ -105,7 +105,7 @@ def test_stage_writes_codes_that_follow_the_truth(scene: Scene, head: HeadModel,
     assert summary["persons"]["B"]["valid"] == pytest.approx(37 / 40)
     shapes = {"shape": (head.num_shape,), "expression": (FRAMES, head.num_expression), "jaw": (FRAMES, 3)}
     shapes |= {"neck": (FRAMES, 3), "eyes": (FRAMES, 6), "rotation": (FRAMES, 3), "translation": (FRAMES, 3)}
-    shapes |= {name: (FRAMES,) for name in ("valid", "reprojection_px", "reason", "confidence")}
+    shapes |= {name: (FRAMES,) for name in ("valid", "reprojection_px", "eye_distance_px", "reason", "confidence")}
     for person in "AB":
         with np.load(ctx.out / f"{person}.npz") as stored:
             assert {name: stored[name].shape for name in stored.files} == shapes

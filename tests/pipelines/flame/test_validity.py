@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.flame.validity import CONFIDENCE, Fitted, Judgement, Reason, Seen, confidence_of, features_of, judge
+from pipelines.flame.confidence import CONFIDENCE, confidence_of, features_of
+from pipelines.flame.validity import Fitted, Judgement, Reason, Seen, judge
 from pipelines.flame.validity_config import FlameValidity
 from rsat_data.errors import ConfigError
 from schemas.vocabulary import INVALID_REASONS
