@@ -49,7 +49,8 @@ def stages(config: FitConfig) -> tuple[FitStage, ...]:
     )  # fmt: skip
     shape = (
         Loss("shape prior", f"sd {config.shape_sd:g} per whitened code"),
-        Loss("size correction", "effective number of codes times the log of the distance"),
+        Loss("offset prior", f"{config.offsets} modes of the detector's error on a face, sd 1 per code"),
+        Loss("size correction", f"{config.size_balance:g} x the effective number of codes x the log of the distance"),
     )
     smooth = Loss(
         "smoothness",
@@ -60,7 +61,7 @@ def stages(config: FitConfig) -> tuple[FitStage, ...]:
         FitStage("pose", ("rotation", "translation"), (Loss("landmarks", "least squares, affine camera"),), 1),
         FitStage(
             "shape",
-            ("shape", "expression", "jaw", "eyes", "rotation", "translation"),
+            ("shape", "offsets", "expression", "jaw", "eyes", "rotation", "translation"),
             data + shape,
             config.shape_iterations,
         ),
