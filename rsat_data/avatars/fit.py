@@ -21,7 +21,8 @@ from rsat_data.avatars.place import publish_avatars
 from rsat_data.avatars.queue import Queue, QueueResult
 from rsat_data.avatars.subjects import Subject, find_subject, list_subjects, open_rows
 from rsat_data.config import resolve
-from rsat_data.errors import EXIT_OK, EXIT_QUARANTINE, ModelFileError, SkippedSubject
+from rsat_data.errors import EXIT_OK, EXIT_QUARANTINE, ModelFileError, SkippedSubject, WorkspaceError
+from rsat_data.manifest import read_manifest
 from rsat_data.progress import Bars
 from rsat_data.run_build import check_space, parse_max_failed, terminate_as_interrupt
 from rsat_data.workspace import Workspace
@@ -128,8 +129,14 @@ def fit_subjects(options: FitOptions, config: Any, address: str = ADDRESS) -> tu
     allowed = parse_max_failed(options.max_failed)
     stage = load_stage(address)
     with Bars(enabled=not options.quiet and not options.as_json) as bars:
+        finish_interrupted(options.out)
+        before = read_manifest(options.out)
         models, jobs, places = _prepare(options, stage, config, bars)
         with Workspace(options.out) as workspace, terminate_as_interrupt():
+            if read_manifest(options.out) != before:
+                raise WorkspaceError(
+                    f"{options.out} was published anew while its rows were read.", hint="Run the same command again."
+                )
             check_space(options.out)
 
             def publish(result: QueueResult) -> None:

@@ -13,11 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import rsat_data
+from rsat_data.amend import amend
+from rsat_data.avatars import fit as fit_module
 from rsat_data.avatars import jobs
 from rsat_data.avatars.fit import FitOptions, run_fit
 from rsat_data.avatars.jobs import find_places
 from rsat_data.cli import run
-from rsat_data.errors import DatasetError, DiskFullError, HeadMismatch, UsageError
+from rsat_data.errors import DatasetError, DiskFullError, HeadMismatch, UsageError, WorkspaceError
 from rsat_data.publish import publish
 from rsat_data.validate import validate
 from tests.dataset_factory import ClipSpec, make_dataset
@@ -204,3 +206,17 @@ def test_status_tells_of_avatars_without_a_build(tmp_path: Path, capsys: pytest.
     assert [(f["name"], f["error"]) for f in state["failed"]] == [("few_frames", "SkippedSubject")]
     assert run(["status", str(out)]) == 0
     assert "avatars: 2 in the dataset" in capsys.readouterr().out
+
+
+def test_a_dataset_that_changes_while_it_is_read_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = dataset(tmp_path)
+    plain = fit_module.make_jobs
+
+    def meanwhile(*arguments: Any) -> Any:
+        made = plain(*arguments)
+        amend(out, {}, files={"avatars/x/avatar.ply": b""})
+        return made
+
+    monkeypatch.setattr(fit_module, "make_jobs", meanwhile)
+    with pytest.raises(WorkspaceError, match="published anew"):
+        fit(out)
