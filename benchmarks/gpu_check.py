@@ -251,7 +251,8 @@ def check_gaussians(setting: Setting) -> Outcome:
             t.detach().to(device).requires_grad_()
             for t in (world.means, world.quats, world.scales, world.opacities, colours)
         ]
-        rgb = rasterize_gaussians(*leaves, camera).rgb
+        means, quats, scales, opacities, paint = leaves
+        rgb = rasterize_gaussians(means, quats, scales, opacities, paint, camera).rgb
         return [rgb.detach(), *torch.autograd.grad(rgb, leaves, weights.to(device))]
 
     slow, fast = run("cpu"), [t.cpu() for t in run(setting.device)]
