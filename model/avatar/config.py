@@ -9,7 +9,7 @@ from rsat_data.errors import ConfigError
 _MAY_BE_ZERO = (
     "max_steps", "seed", "sh_degree", "coarse_share", "densify_rounds", "ssim_weight", "alpha_weight", "mean_weight",
     "scale_weight", "code_lr", "vertex_lr", "code_smooth", "code_weight", "vertex_weight",
-    "code_from", "torso_lr",
+    "code_from", "torso_lr", "track_torso", "checkpoint_s",
 )  # fmt: skip
 
 
@@ -79,7 +79,10 @@ class AvatarConfig:
     """Weight of how much neighbouring offsets differ."""
     code_from: float = 0.3
     """Share of the fit after which codes are corrected: first the Gaussians need a likeness."""
-    torso_lr: float = 1e-2
+    track_torso: bool = True
+    """Look for the shoulders in every frame that is trained on or judged (two numbers a frame, as the head's pose is
+    tracked), unless the footage brings ``torso`` among its codes. Otherwise they stand still or follow the head."""
+    torso_lr: float = 3e-3
     """Step of how the torso stands and follows the head, relative to a head's usual motion; 0 holds it still."""
     end_lr: float = 0.05
     """Share of the steps that is left at the end."""

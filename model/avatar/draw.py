@@ -56,7 +56,8 @@ def draw(
         avatar: on some device, where everything is computed.
         head: the avatar's own.
         codes: expression (T, E), jaw (T, 3), neck (T, 3), eyes (T, 6), rotation (T, 3), translation (T, 3); those left
-            out are zero. Arrays or tensors. The subject's shape is always the avatar's.
+            out are zero. Arrays or tensors. The subject's shape is always the avatar's. With torso (T, 6) from
+            :func:`model.avatar.torso.track_torso` the shoulders go where they were seen.
         camera: the intrinsics.
         size: (width, height) of the pictures, pixels; None for the camera's.
         background: (3,) in [0, 1], or None for black.
@@ -107,7 +108,7 @@ def draw_frames(
         background = torch.as_tensor(background, dtype=torch.float32, device=device)
     for first in range(0, len(given["rotation"]), _BATCH):
         part = {name: value[first : first + _BATCH] for name, value in given.items()}
-        body = None if torso is None else torso.pose(part["rotation"], part["translation"], mean)
+        body = None if torso is None else torso.pose(part, mean)
         vertices = pose_on_torso(personal, identity, part, body)
         world = to_world(avatar.gaussians, triangle_frames(vertices, personal.faces))
         splats = rasterize_gaussians(
@@ -128,16 +129,17 @@ def complete_codes(head: HeadModel, codes: CodesLike) -> dict[str, Tensor]:
     found = {
         name: torch.as_tensor(np.array(value) if isinstance(value, np.ndarray) else value).to(head.device).float()
         for name, value in codes.items()
-        if name in CODE_NAMES
+        if name in (*CODE_NAMES, "torso")
     }
     lengths = {len(value) for value in found.values()}
     if len(lengths) != 1:
         raise HeadMismatch(f"Codes of {sorted(lengths)} frames cannot be drawn together.")
     for name, value in found.items():
-        if value.ndim != 2 or value.shape[1] != sizes[name]:
+        if value.ndim != 2 or value.shape[1] != sizes.get(name, len(SPREAD)):
             raise HeadMismatch(
-                f"{name} is {tuple(value.shape)}, the head {head.id} takes (T, {sizes[name]}).",
+                f"{name} is {tuple(value.shape)}, the head {head.id} takes (T, {sizes.get(name, len(SPREAD))}).",
                 hint="The codes belong to another head: convert them, or use an avatar on that head.",
             )
     count = lengths.pop()
-    return {name: found.get(name, torch.zeros(count, size, device=head.device)) for name, size in sizes.items()}
+    zeros = {name: torch.zeros(count, size, device=head.device) for name, size in sizes.items()}
+    return zeros | found

@@ -1,14 +1,15 @@
 """The figures of an avatar on its subject's time held out, and the floors it has to beat.
 
 Held-out frames are drawn with their codes as tracked and nothing of their pictures. Truth, avatar and floors are all
-composited on black with the truth's matte, and judged on the foreground (matte above one half), on the whole picture,
-and around mouth and eyes. Figures are means over frames.
+composited on black with the truth's matte, and judged on the foreground (matte above one half), on the head (foreground
+without what is nearer to the shoulders, whose own motion no code knows), on the whole picture, and around mouth and
+eyes. Figures are means over frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from model.avatar.footage import Footage, Frame, pictures
 from model.avatar.posing import Torso, pose_on_torso
+from model.avatar.torso import shoulders
 from model.avatar.track import Track, make_track
 from model.camera import project
 from model.head import HeadModel
@@ -85,7 +87,7 @@ def vertex_colours(bench: Bench) -> Tensor:
 def _on_still_torso(bench: Bench, track: Track, index: int) -> Tensor:
     """The mesh that the avatar itself starts from: a floor should not lose by its shoulders alone."""
     codes = track.at(index)
-    body = Torso.still().pose(codes["rotation"], codes["translation"], track.rest[index : index + 1])
+    body = Torso.still().pose(codes, track.rest[index : index + 1])
     with torch.no_grad():
         return pose_on_torso(bench.head, bench.rest, codes, body)
 
@@ -114,12 +116,16 @@ def evaluate(
         threads: for decoding.
 
     Returns:
-        Method ("avatar", "mean", "nearest", "mesh") -> figure: psnr and ssim with the suffixes _foreground, _whole,
-        _mouth and _eyes, and frames. A figure that no frame has is NaN.
+        Method ("avatar"; "avatar_still", the same with a torso that was not tracked; the floors "mean", "nearest",
+        "mesh") -> figure: psnr and ssim with the suffixes _foreground, _head,
+        _whole, _mouth and _eyes, and frames. A figure that no frame has is NaN.
     """
     chosen = [test[i] for i in _some(len(test), TEST_FRAMES)]
     track = make_track(footage, chosen)
     methods: dict[str, Callable[[int], Tensor]] = {"avatar": lambda index: show(track, index)}
+    if "torso" in track.codes:
+        blind = replace(track, codes={name: value for name, value in track.codes.items() if name != "torso"})
+        methods["avatar_still"] = lambda index: show(blind, index)
     if floors:
         mean = mean_picture(composite(bench.read(i))[0] for i in _some(len(bench.train), MEAN_FRAMES))
         nearest = nearest_frames(features(bench, bench.train), features(bench, track))
@@ -154,7 +160,10 @@ def _truths(
     """Index, composited truth (S, S, 3) and masks (1, S, S) of each frame held out."""
     for index, picture in pictures(footage, frames, bench.size, threads):
         truth, shown = composite(picture)
-        masks: dict[str, Tensor | None] = {"foreground": shown[None], "whole": None}
+        body = torch.from_numpy(shoulders(bench.head, bench.rest, footage[frames[index].row], frames[index], picture))
+        masks: dict[str, Tensor | None] = {
+            "foreground": shown[None], "head": (shown & ~body)[None], "whole": None
+        }  # fmt: skip
         if bench.head.landmarks is not None:
             points = bench.head.landmark_points(tracked_vertices(bench, track, index))
             flat = project(points, track.camera(index, bench.size))

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from model.avatar.footage import Footage
 from model.avatar.prepare import Material, prepare
 from model.avatar.schedule import Schedule
 from model.avatar.state import State, change_density, show, take_step, validate
+from model.avatar.torso import track_torso
 from model.avatar.track import Track
 from model.gaussians import BoundGaussians
 from model.head import HeadModel
@@ -88,6 +89,10 @@ def fit_avatar(
     code = torch.as_tensor(np.asarray(shape, np.float32)).to(device)
     if code.shape != (head.num_shape,) or not bool(torch.isfinite(code).all()):
         raise DatasetError(f"The shape code {tuple(code.shape)} is not a finite one of {head.id} ({head.num_shape},).")
+    for row in footage:
+        row.check(head)
+    if config.track_torso:
+        footage = [with_torso(head.to("cpu"), row, threads or 1) for row in footage]
     material = prepare(head.to(device), code, footage, config, threads, device)
     try:
         now = State(material, config, device)
@@ -101,6 +106,13 @@ def fit_avatar(
         return _result(now, material, footage, code, threads, floors, state)
     finally:
         material.store.close()
+
+
+def with_torso(head: HeadModel, row: Footage, threads: int = 1) -> Footage:
+    """The row with its torso tracked, unless it was."""
+    if "torso" in row.codes:
+        return row
+    return replace(row, codes={**row.codes, "torso": track_torso(head, row, threads)})
 
 
 def _run(

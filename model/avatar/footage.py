@@ -40,7 +40,8 @@ class Footage:
     shape: np.ndarray
     """(S,) float32: the subject's shape code in this row."""
     codes: Mapping[str, np.ndarray]
-    """expression (T, E), jaw (T, 3), neck (T, 3), eyes (T, 6), rotation (T, 3), translation (T, 3); float32."""
+    """expression (T, E), jaw (T, 3), neck (T, 3), eyes (T, 6), rotation (T, 3), translation (T, 3); float32. Also torso
+    (T, 6) where it was tracked: see :func:`model.avatar.torso.track_torso`."""
     valid: np.ndarray
     """(T,) bool."""
     frames: Pictures
@@ -195,7 +196,7 @@ def divide(
     """
     frames = [Frame(r, int(t)) for r, row in enumerate(footage) for t in np.flatnonzero(row.usable())]
     cut = round((1 - hold_out) * len(frames))
-    if cut < min_frames or cut >= len(frames):
+    if cut < max(min_frames, 2) or cut >= len(frames):
         names = ", ".join(row.row_id for row in footage) or "no row"
         raise DatasetError(
             f"Too few frames for an avatar: {len(frames)} are valid and finite in {names}, {cut} of them to train on; "
@@ -203,7 +204,8 @@ def divide(
             hint="Give the subject more footage, or lower avatar.min_frames.",
         )
     span = _spread(frames[:cut], max_frames)
-    chosen = set(_spread(span, min(validation, len(span) // 10)))
+    # At least one is set apart; what a handful of frames can spare.
+    chosen = set(_spread(span, max(1, min(validation, len(span) // 10))))
     return Division(
         tuple(frame for frame in span if frame not in chosen),
         tuple(frame for frame in span if frame in chosen),

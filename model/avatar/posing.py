@@ -4,9 +4,10 @@ Tracking sees a face, so its rotation turns head, neck and shoulders alike. In a
 they are. Here the root joint, which carries the neck's base and the shoulders, follows a pose of its own; all other
 joints go where the codes say. Linear blend skinning spans the neck between the two.
 
-The torso of a frame follows from the codes alone::
+Where the torso itself was tracked (:mod:`model.avatar.torso`) it goes where it was seen. Elsewhere, under codes of
+another subject or none at all of pictures, it follows from the head::
 
-    torso_t = rest + (offset + follow (head_t - rest)),      head_t = (rotation_t, translation_t), six numbers
+    torso_t = rest + offset + follow (head_t - rest),      head_t = (rotation_t, translation_t), six numbers
 
 where rest is the mean head pose of the row, and offset (6,) and follow (6, 6) belong to the avatar. Zero for both is a
 torso that stands still.
@@ -37,11 +38,19 @@ class Torso:
     follow: Tensor
     """(6, 6) what moves the torso (rows) by how much when the head moves (columns), both in units of ``SPREAD``."""
 
-    def pose(self, rotation: Tensor, translation: Tensor, rest: Tensor) -> Tensor:
-        """(B, 6) torso poses of head poses (B, 3) and (B, 3), given the mean pose ``rest`` (6,) or (B, 6)."""
-        spread = rotation.new_tensor(SPREAD)
-        away = (torch.cat([rotation, translation], dim=1) - rest) / spread
-        return rest + (self.offset + away @ self.follow.T) * spread
+    def pose(self, codes: Codes, rest: Tensor) -> Tensor:
+        """(B, 6) torso poses of frames with ``rotation`` (B, 3) and ``translation`` (B, 3) among their codes.
+
+        Where the codes hold ``torso`` (B, 6), the torso as it was tracked, that stands in for what the head says.
+        ``rest``, (6,) or (B, 6), is the mean head pose.
+        """
+        spread = codes["rotation"].new_tensor(SPREAD)
+        if "torso" in codes:
+            moved = codes["torso"]
+        else:
+            away = (torch.cat([codes["rotation"], codes["translation"]], dim=1) - rest) / spread
+            moved = away @ self.follow.T
+        return rest + (self.offset + moved) * spread
 
     @staticmethod
     def still(device: torch.device | str = "cpu") -> Torso:

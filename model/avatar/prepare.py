@@ -53,9 +53,10 @@ def prepare(
         row.check(head)
     division = divide(footage, config.hold_out, config.max_frames, config.validation_frames, config.min_frames)
     frames = [*division.train, *division.validation]
-    store = Store(config.size)
     with torch.no_grad():
         rest = head.shaped(shape)
+    train, validation = (make_track(footage, part, device) for part in (division.train, division.validation))
+    store = Store(config.size)
     try:
         for index, picture in pictures(footage, frames, config.size, threads or 1):
             if footage[frames[index].row].mattes is None:
@@ -64,10 +65,7 @@ def prepare(
     except BaseException:
         store.close()
         raise
-    return Material(
-        head, rest, division, make_track(footage, division.train, device),
-        make_track(footage, division.validation, device), store,
-    )  # fmt: skip
+    return Material(head, rest, division, train, validation, store)
 
 
 def silhouette(
@@ -79,7 +77,7 @@ def silhouette(
     """
     track = make_track(footage, [frame], head.device)
     codes = track.at(0)
-    body = Torso.still(head.device).pose(codes["rotation"], codes["translation"], track.rest)
+    body = Torso.still(head.device).pose(codes, track.rest)
     with torch.no_grad():
         vertices = pose_on_torso(head, rest, codes, body).cpu()
     covered = rasterize(vertices, head.faces.cpu(), track.camera(0, size)).face_id[0] >= 0
@@ -94,7 +92,7 @@ def begin(material: Material, config: AvatarConfig, torso: Torso) -> BoundGaussi
     meshes, images, cameras = [], [], []
     for index in chosen:
         codes = {name: value.cpu() for name, value in track.at(index).items()}
-        body = torso.pose(codes["rotation"], codes["translation"], track.rest[index : index + 1].cpu())
+        body = torso.pose(codes, track.rest[index : index + 1].cpu())
         with torch.no_grad():
             meshes.append(pose_on_torso(head, rest, codes, body)[0].numpy())
         images.append(material.picture(index, size))

@@ -27,6 +27,8 @@ THIN = 0.1
 _OPACITY = 0.9
 _SPACING = 3
 """Pixels between seeds outside of the mesh."""
+MARGIN = 0.08
+"""How far seeds reach beyond the picture, in its size."""
 _FOREGROUND = 200
 _INNER = ("left_eye", "right_eye", "teeth", "tongue", "lashes", "mouth_interior", "ears")
 
@@ -116,10 +118,16 @@ def outside(
         degree: of the spherical harmonics.
         spacing: pixels between two.
 
+    The picture's edge cuts shoulders off, and in other frames they move: the picture is continued beyond its edges by
+    ``MARGIN`` of its size with the colours at the edge.
+
     Returns:
         Round Gaussians as deep as the face they are bound to, or None where the mesh covers all.
     """
     posed = torch.from_numpy(vertices)[None]
+    margin = round(MARGIN * len(image))
+    image = cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+    camera = camera.crop(-margin, -margin, image.shape[1], image.shape[0])
     fragments = rasterize(posed, head.faces, camera)
     face_id, depth = fragments.face_id[0].numpy(), fragments.depth[0].numpy()
     outer = np.ones(head.num_vertices, bool)
@@ -153,7 +161,7 @@ def outside(
     frames = triangle_frames(posed, head.faces)
     mean, rotation, log_scale = from_world(means, quats, size[:, None].expand(-1, 3), face, frames)
     sane = torch.isfinite(mean).all(1) & torch.isfinite(log_scale).all(1)
-    small = cv2.blur(image[..., :3], (spacing, spacing))
+    small = cv2.blur(np.ascontiguousarray(image[..., :3]), (spacing, spacing))
     sh = torch.zeros(count, (degree + 1) ** 2, 3)
     sh[:, 0] = colour_to_sh(torch.from_numpy(small[rows, columns].astype(np.float32) / 255))
     opacity = torch.full((count,), math.log(_OPACITY / (1 - _OPACITY)))

@@ -14,7 +14,6 @@ from model.avatar.optimiser import Adam
 from model.avatar.posing import Torso, pose_on_torso
 from model.avatar.prepare import Material, begin
 from model.avatar.schedule import Schedule, background_at, frame_at
-from model.avatar.torso import measure_torso
 from model.avatar.track import Corrections, Track
 from model.gaussians import BoundGaussians, to_world, triangle_frames
 from model.head import HeadModel
@@ -28,7 +27,7 @@ class State:
         self.config, self.device = config, torch.device(device)
         self.step, self.elapsed = 0, 0.0
         self.rounds, self.validations = 0, 0
-        self.torso = measure_torso(material, config.size // 2) if config.torso_lr > 0 else Torso.still(device)
+        self.torso = Torso.still(device)
         self.offsets = torch.zeros(material.head.num_vertices, 3, device=device)
         self.gaussians = begin(material, config, self.torso).to(device)
         self.mean_limit, self.scale_limit = start.limits(self.gaussians)
@@ -125,7 +124,7 @@ def take_step(state: State, material: Material, schedule: Schedule, progress: fl
     for value in state.body.parameters.values():
         value.requires_grad_(moves_body)
     with torch.set_grad_enabled(correcting or moves_body):
-        body = state.torso.pose(codes["rotation"], codes["translation"], track.rest[index : index + 1])
+        body = state.torso.pose(codes, track.rest[index : index + 1])
         codes = state.corrections.apply(codes, leaf if correcting else leaf.detach())
         offsets = state.offsets if config.vertex_lr > 0 else None
         vertices = pose_on_torso(head, material.rest, codes, body, offsets)
@@ -185,7 +184,7 @@ def show(
     torso = Torso(parts.pop("torso.offset"), parts.pop("torso.follow"))
     offsets = parts.pop("offsets")
     codes = track.at(index)
-    body = torso.pose(codes["rotation"], codes["translation"], track.rest[index : index + 1])
+    body = torso.pose(codes, track.rest[index : index + 1])
     vertices = pose_on_torso(head, rest, codes, body, offsets)
     world = to_world(BoundGaussians(**parts), triangle_frames(vertices, head.faces))
     splats = rasterize_gaussians(

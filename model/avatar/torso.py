@@ -1,118 +1,128 @@
-"""How a subject's torso goes with its head, measured on training pictures before the fit.
+"""Tracking where a subject's shoulders are: two numbers a frame, for rows whose pictures are at hand.
 
-The shoulders of each picture are registered to those of one of them (a shift and a turn in the picture plane; enhanced
-correlation of Evangelidis and Psarakis, IEEE TPAMI 30(10), 2008, as OpenCV has it), and what is found is explained by
-the tracked head pose by ridge regression. Frames outside of training only ever use the result and their own codes.
+Tracking of the face says nothing of the torso, and a torso moves much less, and otherwise, than the head. Its shift in
+the picture plane is found by comparing the shoulders of one frame with every other frame, for all shifts at once
+(masked sum of squared differences), then smoothed over time. Like the head's own codes it is read off every frame that
+is drawn; nothing else of the pictures is used.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter1d, median_filter
 
+from model.avatar.footage import Footage, Frame, pictures
 from model.avatar.posing import SPREAD, Torso, pose_on_torso
-from model.avatar.prepare import Material
+from model.avatar.track import make_track
+from model.head import HeadModel
 from model.raster import rasterize
 
-_FRAMES = 80
-_LEAST = 0.6
-"""Correlation below which a registration is not believed."""
-_LEAST_PIXELS = 0.01
-"""Share of the picture that shoulders must cover to be registered."""
-_RIDGE = 0.001
-"""Pull towards a torso at rest, as a share of the frames."""
+SIZE = 128
+"""Side of the pictures that are compared, pixels."""
+REACH = 14
+"""Largest shift that is looked for, pixels of these."""
+_LEAST_PIXELS = 0.02
+"""Share of the picture that shoulders must cover."""
 _ROOT = 0.6
 """Skinning weight of the root joint from which a vertex counts as torso."""
+_STAY = 0.02
+"""Rise of the mean squared difference (of values in [0, 1]) at ``REACH`` that makes small shifts the likelier ones."""
+_SMOOTH = 1.0
+"""Standard deviation in time, frames."""
 
 
-def shoulders(material: Material, index: int, size: int) -> np.ndarray:
-    """(size, size) bool: foreground of a training frame nearer to the torso's part of the mesh than to the head's."""
-    head, track = material.head.to("cpu"), material.train.to("cpu")
-    codes = track.at(index)
-    body = Torso.still().pose(codes["rotation"], codes["translation"], track.rest[index : index + 1])
-    rest = (material.rest[0].cpu(), material.rest[1].cpu())
+def track_torso(head: HeadModel, footage: Footage, threads: int = 1) -> np.ndarray:
+    """Shift of the torso of one row.
+
+    Args:
+        head: the codes' own.
+        footage: the row.
+        threads: for decoding.
+
+    Returns:
+        (T, 6) float32 in units of ``SPREAD``, as ``codes["torso"]``: how far the torso is from the row's mean head
+        pose; only the shift in x and y differ from 0. All zero where no shoulders are seen.
+    """
+    usable = np.flatnonzero(footage.usable())
+    found = np.zeros((len(footage), 6), np.float32)
+    if not len(usable):
+        return found
+    frames = [Frame(0, int(t)) for t in usable]
+    track = make_track([footage], frames)
+    poses = torch.cat([track.codes["rotation"], track.codes["translation"]], dim=1)
+    away = ((poses - track.rest) / torch.tensor(SPREAD)).abs().sum(1)
+    reference = int(away.argmin())
+    picture = next(iter(pictures([footage], [frames[reference]], SIZE, threads)))[1]
+    rest = head.shaped(torch.from_numpy(np.array(footage.shape)))
+    mask = shoulders(head, rest, footage, frames[reference], picture)
+    if mask.mean() < _LEAST_PIXELS:
+        return found
+    shifts = np.zeros((len(frames), 2))
+    for index, shift in _shifts(footage, frames, picture, mask, threads):
+        shifts[index] = shift
+    shifts = gaussian_filter1d(median_filter(shifts, (3, 1), mode="nearest"), _SMOOTH, axis=0, mode="nearest")
+    pivot = rest[1][0, 0] + track.rest[reference, 3:]
+    camera = track.camera(reference, SIZE)
+    metres = shifts * float(pivot[2]) / np.array([camera.fx, camera.fy])
+    found[usable, 3:5] = metres / np.array(SPREAD[3:5])
+    return found
+
+
+def shoulders(
+    head: HeadModel, rest: tuple[torch.Tensor, torch.Tensor], footage: Footage, frame: Frame, picture: np.ndarray
+) -> np.ndarray:
+    """(S, S) bool: foreground of a picture (S, S, 4) that is nearer to the mesh's torso than to its rest."""
+    track = make_track([footage], [frame])
+    codes = track.at(0)
     with torch.no_grad():
-        vertices = pose_on_torso(head, rest, codes, body)
-    face_id = rasterize(vertices, head.faces, track.camera(index, size)).face_id[0].numpy()
+        vertices = pose_on_torso(head, rest, codes, Torso.still().pose(codes, track.rest))
+    face_id = rasterize(vertices, head.faces, track.camera(0, len(picture))).face_id[0].numpy()
     rooted = (head.weights[:, 0] > _ROOT)[head.faces].all(1).numpy()
     covered = face_id >= 0
     torso = covered & rooted[np.maximum(face_id, 0)]
     if not torso.any():
-        return np.zeros((size, size), bool)
+        return np.zeros(face_id.shape, bool)
     to_torso = cv2.distanceTransform((~torso).astype(np.uint8), cv2.DIST_L2, 5)
     to_head = cv2.distanceTransform((~(covered & ~torso)).astype(np.uint8), cv2.DIST_L2, 5)
-    return (material.picture(index, size)[..., 3] > 127) & (to_torso < to_head)
+    near = cv2.dilate((picture[..., 3] > 127).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    # A rim of background belongs to it: shoulders of one colour are told by their outline.
+    return near & (to_torso < to_head)
 
 
-def measure_torso(material: Material, size: int) -> Torso:
-    """The torso of a subject; one that stands still where no shoulders can be registered.
-
-    Args:
-        material: of the fit.
-        size: of the pictures, pixels.
-    """
-    track = material.train.to("cpu")
-    device = material.rest[0].device
-    poses = torch.cat([track.codes["rotation"], track.codes["translation"]], dim=1)
-    away = ((poses - track.rest) / torch.tensor(SPREAD)).numpy().astype(np.float64)
-    frames = np.unique(np.linspace(0, len(track) - 1, _FRAMES).round().astype(int))
-    rows = np.array([frame.row for frame in track.frames])
-    wanted, given = [], []
-    for row in np.unique(rows[frames]):
-        here = frames[rows[frames] == row]
-        reference = int(here[np.argmin(np.abs(away[here]).sum(axis=1))])
-        mask = shoulders(material, reference, size)
-        if mask.mean() < _LEAST_PIXELS or len(here) < 8:
-            continue
-        camera = track.camera(reference, size)
-        pivot = material.rest[1][0, 0].cpu().numpy() + track.rest[reference, 3:].numpy()
-        at = np.array([camera.fx * pivot[0] / pivot[2] + camera.cx, camera.fy * pivot[1] / pivot[2] + camera.cy])
-        fixed = _grey(material.picture(reference, size))
-        for index in here:
-            found = _register(fixed, _grey(material.picture(int(index), size)), mask)
-            if found is None:
-                continue
-            moved = found[:, :2] @ at + found[:, 2] - at
-            turn = float(np.arctan2(found[1, 0], found[0, 0]))
-            metres = moved * pivot[2] / np.array([camera.fx, camera.fy])
-            wanted.append([turn / SPREAD[2], metres[0] / SPREAD[3], metres[1] / SPREAD[4]])
-            given.append(away[index] - away[reference])
-    torso = Torso.still(device)
-    if len(wanted) < 12:
-        return torso
-    design, values = np.array(given), np.array(wanted)
-    middle, centre = design.mean(axis=0), values.mean(axis=0)
-    design, values = design - middle, values - centre
-    weight = np.ones(len(values))
-    for _ in range(3):  # hands and misses lose weight
-        matrix = (design * weight[:, None]).T @ design + _RIDGE * len(values) * np.eye(6)
-        follow = np.linalg.solve(matrix, (design * weight[:, None]).T @ values).T
-        left = np.linalg.norm(values - design @ follow.T, axis=1)
-        weight = 1 / (1 + np.square(left / (2 * np.median(left) + 1e-6)))
-    torso.follow[[2, 3, 4]] = torch.from_numpy(follow).float().to(device)
-    return torso
+def _composite(picture: np.ndarray) -> np.ndarray:
+    """(S, S, 3) float32 in [0, 1] on grey."""
+    matte = picture[..., 3:].astype(np.float32) / 255
+    return (picture[..., :3].astype(np.float32) / 255 - 0.5) * matte + 0.5
 
 
-def _grey(picture: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(np.ascontiguousarray(picture[..., :3]), cv2.COLOR_RGB2GRAY)
+def _shifts(
+    footage: Footage, frames: list[Frame], picture: np.ndarray, mask: np.ndarray, threads: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Index and shift (2,) in pixels, x and y, of every frame's shoulders against those of ``picture``."""
+    rows, columns = np.nonzero(mask)
+    top, left = rows.min(), columns.min()
+    box = (slice(top, rows.max() + 1), slice(left, columns.max() + 1))
+    template = np.ascontiguousarray(_composite(picture)[box])
+    weight = np.repeat(mask[box].astype(np.float32)[..., None], 3, 2)
+    height, width = template.shape[:2]
+    x, y = np.meshgrid(np.arange(-REACH, REACH + 1), np.arange(-REACH, REACH + 1))
+    stay = _STAY * (x * x + y * y) / REACH**2
+    for index, other in pictures([footage], frames, SIZE, threads):
+        wide = cv2.copyMakeBorder(_composite(other), REACH, REACH, REACH, REACH, cv2.BORDER_REPLICATE)
+        window = np.ascontiguousarray(wide[top : top + height + 2 * REACH, left : left + width + 2 * REACH])
+        cost = cv2.matchTemplate(window, template, cv2.TM_SQDIFF, mask=weight) / weight.sum() + stay
+        row, column = divmod(int(cost.argmin()), cost.shape[1])
+        yield index, np.array([column + _vertex(cost[row], column), row + _vertex(cost[:, column], row)]) - REACH
 
 
-def _register(fixed: np.ndarray, moving: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
-    """(2, 3) what takes pixels (corner origin) of ``fixed`` under ``mask`` to ``moving``; None if it is not found."""
-    warp = np.eye(2, 3, dtype=np.float32)
-    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 40, 1e-4)
-    # OpenCV's mask lies on the picture that moves. Swapped roles give the inverse motion of the masked part.
-    try:
-        correlation, warp = cv2.findTransformECC(
-            moving, fixed, warp, cv2.MOTION_EUCLIDEAN, criteria, mask.astype(np.uint8) * 255, 5
-        )
-    except cv2.error:
-        return None
-    if not correlation >= _LEAST or not np.isfinite(warp).all():
-        return None
-    # OpenCV's pixel centres lie at whole numbers; ours at halves.
-    centre = warp.astype(np.float64)
-    centre[:, 2] += 0.5 - centre[:, :2] @ np.array([0.5, 0.5])
-    inverse = np.linalg.inv(np.vstack([centre, [0, 0, 1]]))
-    return inverse[:2]
+def _vertex(values: np.ndarray, at: int) -> float:
+    """Where the parabola through three values has its least one, against the middle one."""
+    if not 0 < at < len(values) - 1:
+        return 0.0
+    a, b, c = (float(value) for value in values[at - 1 : at + 2])
+    bend = a - 2 * b + c
+    return 0.5 * (a - c) / bend if bend > 1e-12 else 0.0

@@ -62,7 +62,7 @@ def make_track(footage: Sequence[Footage], frames: Sequence[Frame], device: torc
         rests.append(rest_pose(rotation, translation, usable))
     codes = {
         name: torch.from_numpy(np.stack([footage[f.row].codes[name][f.time] for f in frames])).to(device)
-        for name in CODE_NAMES
+        for name in (*CODE_NAMES, *(["torso"] if all("torso" in row.codes for row in footage) else []))
     }
     rest = torch.stack([rests[f.row] for f in frames]).to(device)
     return Track(tuple(frames), codes, rest, tuple(row.camera for row in footage))

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.avatar import fit as fit_module
+from model.avatar.avatar import Avatar
+from model.avatar.config import AvatarConfig
+from model.avatar.draw import draw
+from model.avatar.files import load_avatar, save_avatar
+from model.avatar.fit import FittedAvatar, fit_avatar
+from model.avatar.footage import Footage
+from model.head import HeadModel
+from rsat_data.errors import DatasetError, HeadMismatch
+from tests.model.avatar.conftest import CAMERA, FRAMES, SIZE
+
+QUICK = AvatarConfig(
+    size=SIZE, max_steps=60, budget_s=1e5, validation_frames=2, densify_rounds=2, code_from=0.4, checkpoint_s=0.0
+)
+
+
+@pytest.fixture(scope="module")
+def fitted(head: HeadModel, codes: dict[str, np.ndarray], images: np.ndarray) -> FittedAvatar:
+    from tests.model.avatar.conftest import footage_of
+
+    return fit_avatar(head, np.zeros(head.num_shape), [footage_of(head, codes, images)], QUICK)
+
+
+def test_a_short_fit_beats_the_pictures_it_could_have_copied(fitted: FittedAvatar) -> None:
+    metrics = fitted.report["metrics"]
+    assert set(metrics) == {"avatar", "avatar_still", "mean", "nearest", "mesh"}
+    for floor in ("mean", "nearest"):
+        assert metrics["avatar"]["psnr_foreground"] > metrics[floor]["psnr_foreground"] + 1
+    for region in ("foreground", "head", "whole", "mouth", "eyes"):
+        assert 15 < metrics["avatar"][f"psnr_{region}"] < 60
+        assert 0.5 < metrics["avatar"][f"ssim_{region}"] <= 1
+    assert fitted.report["steps"] == 60
+    assert fitted.report["training_frames"] + 2 == round(0.7 * FRAMES)
+    assert metrics["avatar"]["frames"] == FRAMES - round(0.7 * FRAMES)
+
+
+def test_every_face_owns_a_gaussian(fitted: FittedAvatar, head: HeadModel) -> None:
+    gaussians = fitted.avatar.gaussians
+    assert len(torch.unique(gaussians.face)) == len(head.faces)
+    assert len(gaussians) > len(head.faces)
+    assert all(bool(torch.isfinite(value).all()) for value in gaussians.parameters().values())
+
+
+def same(one: Avatar, other: Avatar) -> bool:
+    first, second = one.gaussians.parameters(), other.gaussians.parameters()
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("stop", [1, 37])
+def test_an_interrupted_fit_ends_as_if_it_had_not_been(
+    head: HeadModel, footage: Footage, fitted: FittedAvatar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    take = fit_module.take_step
+    count = 0
+
+    def interrupted(*args: object) -> float:
+        nonlocal count
+        count += 1
+        result = take(*args)  # type: ignore[arg-type]
+        if count == stop:
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(fit_module, "take_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit_avatar(head, footage.shape, [footage], QUICK, state=tmp_path, floors=False)
+    monkeypatch.setattr(fit_module, "take_step", take)
+    again = fit_avatar(head, footage.shape, [footage], QUICK, state=tmp_path, floors=False)
+    assert again.report["steps"] == 60
+    assert same(again.avatar, fitted.avatar)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_spent_budget_still_gives_an_avatar(head: HeadModel, footage: Footage) -> None:
+    heard: list[float] = []
+    quick = replace(QUICK, max_steps=0, budget_s=1e-3)
+    result = fit_avatar(
+        head, footage.shape, [footage], quick, progress=lambda share, _: heard.append(share), floors=False
+    )
+    assert result.report["steps"] == 0 and heard[-1] == 1.0
+    # The start alone is made of what the pictures show.
+    assert result.report["metrics"]["avatar"]["psnr_foreground"] > 18
+
+
+def test_drawing_gives_what_was_judged_and_survives_files(
+    head: HeadModel, fitted: FittedAvatar, footage: Footage, tmp_path: Path
+) -> None:
+    save_avatar(fitted.avatar, tmp_path)
+    avatar = load_avatar(tmp_path, head)
+    rgb, alpha = draw(avatar, head, footage.codes, CAMERA)
+    assert rgb.shape == (FRAMES, SIZE, SIZE, 3) and alpha.shape == (FRAMES, SIZE, SIZE)
+    matte = footage.mattes(0, FRAMES).astype(np.float32) / 255  # type: ignore[misc]
+    truth = footage.frames(0, FRAMES) / 255.0 * matte[..., None]
+    test = slice(round(0.7 * FRAMES), None)
+    error = np.square(rgb.numpy() - truth)[test][matte[test] > 0.5].mean()
+    assert -10 * np.log10(error) == pytest.approx(fitted.report["metrics"]["avatar"]["psnr_foreground"], abs=0.5)
+    assert np.abs(alpha.numpy() - matte).mean() < 0.05
+    wide, _ = draw(
+        avatar, head, {"rotation": np.zeros((2, 3)), "translation": np.array([[0, 0, 1.0]] * 2)}, CAMERA,
+        size=(96, 80), background=torch.tensor([0.0, 1.0, 0.0]),
+    )  # fmt: skip
+    assert wide.shape == (2, 80, 96, 3)
+    assert wide[0, 0, 0].tolist() == pytest.approx([0, 1, 0], abs=0.02)
+    with pytest.raises(HeadMismatch):
+        draw(avatar, head, {"expression": np.zeros((2, 7))}, CAMERA)
+
+
+def test_without_a_matte_the_mesh_is_the_subject(head: HeadModel, changed: Callable[..., Footage]) -> None:
+    footage = changed(mattes=None)
+    result = fit_avatar(head, footage.shape, [footage], replace(QUICK, max_steps=4), floors=False)
+    assert result.report["matte"] == "mesh"
+    _, alpha = draw(result.avatar, head, {name: value[:2] for name, value in footage.codes.items()}, CAMERA)
+    assert alpha[:, :4, :4].max() < 0.1, "the wall is no part of the avatar"
+    assert alpha.max() > 0.9
+
+
+def test_equal_frames_and_broken_codes(head: HeadModel, changed: Callable[..., Footage]) -> None:
+    footage = changed()
+    frozen = np.repeat(footage.frames(0, 1), FRAMES, axis=0)
+    still = {name: np.repeat(value[:1], FRAMES, axis=0) for name, value in footage.codes.items()}
+    still["jaw"][3] = np.nan
+    result = fit_avatar(
+        head, footage.shape, [changed(frames=lambda a, b: frozen[a:b], codes=still)], replace(QUICK, max_steps=4)
+    )
+    assert all(bool(torch.isfinite(value).all()) for value in result.avatar.gaussians.parameters().values())
+    assert result.report["metrics"]["nearest"]["psnr_foreground"] > 20
+
+
+def test_too_little_footage_is_said(head: HeadModel, changed: Callable[..., Footage]) -> None:
+    few = np.zeros(FRAMES, bool)
+    few[:6] = True
+    with pytest.raises(DatasetError, match=r"Too few frames.*6 are valid.*row_made"):
+        fit_avatar(head, changed().shape, [changed(valid=few)], QUICK)
+    few[:12] = True
+    result = fit_avatar(head, changed().shape, [changed(valid=few)], replace(QUICK, max_steps=3), floors=False)
+    assert result.report["training_frames"] == 7 and result.report["test_frames"] == 4
+    with pytest.raises(DatasetError, match="Too few"):
+        fit_avatar(head, changed().shape, [], QUICK)
+
+
+def test_shape_codes_of_another_head(head: HeadModel, footage: Footage) -> None:
+    with pytest.raises(DatasetError, match="shape code"):
+        fit_avatar(head, np.zeros(7), [footage], QUICK)
+    with pytest.raises(DatasetError, match="shape code"):
+        fit_avatar(head, np.full(head.num_shape, np.nan), [footage], QUICK)
