@@ -37,7 +37,7 @@ class FitConfig:
 
     shape_sd: float = 1.0
     """Prior standard deviation of whitened shape codes."""
-    shape_frames: int = 24
+    shape_frames: int = 16
     """Frames from which the shape is solved: the first the most frontal, the others as different as possible."""
     shape_evidence: float = 8.0
     """How many independent pictures those frames count for; landmark errors of one face repeat from frame to frame."""
