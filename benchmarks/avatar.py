@@ -84,7 +84,8 @@ def without_rows(arguments: list[str]) -> list[str]:
 def line(found: dict[str, Any]) -> list[str]:
     """A row of the table."""
     metrics, ours = found["metrics"], found["metrics"]["avatar"]
-    others = [metrics[name]["psnr_foreground"] for name in ("avatar_still", "mean", "nearest", "mesh")]
+    still = found["still_torso"] or ours
+    others = [still["psnr_foreground"], *(metrics[name]["psnr_foreground"] for name in ("mean", "nearest", "mesh"))]
     return [
         found["name"], f"{ours['psnr_foreground']:.1f}", f"{ours['ssim_foreground']:.3f}",
         *(f"{value:.1f}" for value in others),

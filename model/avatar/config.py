@@ -8,7 +8,7 @@ from rsat_data.errors import ConfigError
 
 _MAY_BE_ZERO = (
     "max_steps", "seed", "sh_degree", "coarse_share", "densify_rounds", "ssim_weight", "alpha_weight", "mean_weight",
-    "scale_weight", "code_lr", "vertex_lr", "code_smooth", "code_weight", "vertex_weight",
+    "scale_weight", "code_lr", "code_smooth", "code_weight",
     "code_from", "torso_lr", "track_torso", "checkpoint_s",
 )  # fmt: skip
 
@@ -66,17 +66,13 @@ class AvatarConfig:
     """Step of logits of opacity."""
     colour_lr: float = 1e-2
     """Step of the colours' coefficients."""
-    code_lr: float = 1e-3
-    """Step of the codes of training frames, relative to their natural spread; 0 leaves them as tracked. Codes of
+    code_lr: float = 5e-2
+    """Step of the codes of training frames, relative to their usual error; 0 leaves them as tracked. Codes of
     frames held out are never changed."""
-    code_smooth: float = 1.0
-    """Weight of second differences over time of the corrections to codes."""
-    code_weight: float = 0.1
-    """Weight of the size of the corrections to codes."""
-    vertex_lr: float = 1e-5
-    """Step of the offsets of the head's vertices, metres; 0 leaves the head as it is."""
-    vertex_weight: float = 1.0
-    """Weight of how much neighbouring offsets differ."""
+    code_smooth: float = 0.01
+    """Pull of a correction towards the mean of its neighbours in time, in units of the loss."""
+    code_weight: float = 0.001
+    """Pull of a correction towards none, likewise."""
     code_from: float = 0.3
     """Share of the fit after which codes are corrected: first the Gaussians need a likeness."""
     track_torso: bool = True

@@ -42,7 +42,9 @@ class FittedAvatar:
     avatar: Avatar
     """The best state, by the validation frames."""
     report: dict[str, Any]
-    """metrics: method -> figure on the time held out (see :func:`model.avatar.evaluate.evaluate`); validation_psnr,
+    """metrics: "avatar" and the floors "mean", "nearest", "mesh" -> figure on the time held out (see
+    :func:`model.avatar.evaluate.evaluate`); still_torso: the avatar's figures when its torso is drawn as codes alone
+    have it, None where it was not tracked; validation_psnr,
     steps, best_step, seconds, steps_per_s, gaussians, training_frames, test_frames, matte ("given" or "mesh")."""
 
 
@@ -164,11 +166,13 @@ def _result(
         return show(head, material.rest, best, there, index, size, None, threads)[0].clamp(0, 1).cpu()
 
     metrics = evaluate(bench, footage, material.division.test, drawn, floors=floors, threads=threads or 1)
+    still = metrics.pop("avatar_still", None)
     gaussians = BoundGaussians(
         **{name: best[name].cpu() for name in ("mean", "log_scale", "rotation", "opacity", "sh", "face")}
     )
     report: dict[str, Any] = {
         "metrics": metrics,
+        "still_torso": still,
         "validation_psnr": now.best_score,
         "steps": now.step,
         "best_step": now.best_step,
@@ -180,9 +184,8 @@ def _result(
         "matte": "given" if all(row.mattes is not None for row in footage) else "mesh",
         "size": size,
     }
-    offsets = best["offsets"].cpu()
     avatar = Avatar(
-        gaussians, head.id, len(head.faces), shape.cpu(), offsets if bool(offsets.any()) else None,
+        gaussians, head.id, len(head.faces), shape.cpu(), None,
         {"torso_offset": best["torso.offset"].cpu(), "torso_follow": best["torso.follow"].cpu()},
         {name: value for name, value in report.items() if name != "gaussians"},
     )  # fmt: skip

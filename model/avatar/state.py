@@ -28,7 +28,6 @@ class State:
         self.step, self.elapsed = 0, 0.0
         self.rounds, self.validations = 0, 0
         self.torso = Torso.still(device)
-        self.offsets = torch.zeros(material.head.num_vertices, 3, device=device)
         self.gaussians = begin(material, config, self.torso).to(device)
         self.mean_limit, self.scale_limit = start.limits(self.gaussians)
         self.corrections = Corrections(material.train, config.code_smooth, config.code_weight)
@@ -42,11 +41,11 @@ class State:
         c = self.config
         return {
             "mean": c.mean_lr, "log_scale": c.scale_lr, "rotation": c.rotation_lr, "opacity": c.opacity_lr,
-            "sh": c.colour_lr, "torso.offset": c.torso_lr, "torso.follow": c.torso_lr, "offsets": c.vertex_lr,
+            "sh": c.colour_lr, "torso.offset": c.torso_lr, "torso.follow": c.torso_lr,
         }  # fmt: skip
 
     def _body(self) -> dict[str, Tensor]:
-        return {"torso.offset": self.torso.offset, "torso.follow": self.torso.follow, "offsets": self.offsets}
+        return {"torso.offset": self.torso.offset, "torso.follow": self.torso.follow}
 
     def _adam(self) -> None:
         self.gaussians.requires_grad_(True)
@@ -90,7 +89,6 @@ class State:
 
         now = group("now")
         self.torso = Torso(now.pop("torso.offset"), now.pop("torso.follow"))
-        self.offsets = now.pop("offsets")
         self.gaussians = BoundGaussians(**now)
         self._adam()
         self.adam.first, self.adam.second = group("first"), group("second")
@@ -120,14 +118,13 @@ def take_step(state: State, material: Material, schedule: Schedule, progress: fl
     codes = track.at(index)
     correcting = config.code_lr > 0 and progress >= config.code_from
     leaf = state.corrections.leaf(index)
-    moves_body = config.torso_lr > 0 or config.vertex_lr > 0
+    moves_body = config.torso_lr > 0
     for value in state.body.parameters.values():
         value.requires_grad_(moves_body)
     with torch.set_grad_enabled(correcting or moves_body):
         body = state.torso.pose(codes, track.rest[index : index + 1])
         codes = state.corrections.apply(codes, leaf if correcting else leaf.detach())
-        offsets = state.offsets if config.vertex_lr > 0 else None
-        vertices = pose_on_torso(head, material.rest, codes, body, offsets)
+        vertices = pose_on_torso(head, material.rest, codes, body)
         frames = triangle_frames(vertices, head.faces)
     world = to_world(state.gaussians, frames)
     screen = torch.zeros(1, len(state.gaussians), 2, device=state.device, requires_grad=True)
@@ -182,10 +179,9 @@ def show(
     """Picture (size, size, 3) and alpha (size, size) of a frame of a track, with codes as tracked."""
     parts = dict(snapshot)
     torso = Torso(parts.pop("torso.offset"), parts.pop("torso.follow"))
-    offsets = parts.pop("offsets")
     codes = track.at(index)
     body = torso.pose(codes, track.rest[index : index + 1])
-    vertices = pose_on_torso(head, rest, codes, body, offsets)
+    vertices = pose_on_torso(head, rest, codes, body)
     world = to_world(BoundGaussians(**parts), triangle_frames(vertices, head.faces))
     splats = rasterize_gaussians(
         world.means, world.quats, world.scales, world.opacities, world.colours, track.camera(index, size),
