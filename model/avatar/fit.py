@@ -91,8 +91,6 @@ def fit_avatar(
     code = torch.as_tensor(np.asarray(shape, np.float32)).to(device)
     if code.shape != (head.num_shape,) or not bool(torch.isfinite(code).all()):
         raise DatasetError(f"The shape code {tuple(code.shape)} is not a finite one of {head.id} ({head.num_shape},).")
-    for row in footage:
-        row.check(head)
     if config.track_torso:
         footage = [with_torso(head.to("cpu"), row, threads or 1) for row in footage]
     material = prepare(head.to(device), code, footage, config, threads, device)
@@ -112,6 +110,7 @@ def fit_avatar(
 
 def with_torso(head: HeadModel, row: Footage, threads: int = 1) -> Footage:
     """The row with its torso tracked, unless it was."""
+    row.check(head)
     if "torso" in row.codes:
         return row
     return replace(row, codes={**row.codes, "torso": track_torso(head, row, threads)})

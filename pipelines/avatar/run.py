@@ -12,7 +12,7 @@ import torch
 
 from model.avatar.config import AvatarConfig
 from model.avatar.files import save_avatar
-from model.avatar.fit import fit_avatar
+from model.avatar.fit import fit_avatar, with_torso
 from model.avatar.footage import Division, divide
 from model.head import load_head
 from pipelines.avatar.judge import judge_rows
@@ -42,6 +42,8 @@ def run(ctx: StageContext, config: AvatarConfig) -> Mapping[str, Any]:
             hint="Build the dataset again with the head of this installation.",
         )
     material = collect(ctx.source, unit["rows"], unit["subject_id"])
+    if config.track_torso:  # once, for the fit and for all that is drawn after it
+        material = replace(material, footage=tuple(with_torso(head, row, ctx.threads) for row in material.footage))
     division = check_frames(material, config, unit["subject_id"])
     device = "cuda" if ctx.device == "auto" and torch.cuda.is_available() else ctx.device
     device = "cpu" if device == "auto" else device
