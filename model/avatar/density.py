@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.gaussians import BoundGaussians, quaternion_to_matrix
+from model.gaussians import BoundGaussians
+from model.quaternions import quaternion_to_matrix
 
 _OFFSET = 0.5
 """Distance of a child from its parent's middle, in standard deviations along the longest axis."""

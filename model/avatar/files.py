@@ -28,8 +28,9 @@ from torch import Tensor
 
 from model.avatar.avatar import Avatar
 from model.avatar.ply import BadAvatarFile, commit, finite, read_table, replace_file, stage, table_bytes
-from model.gaussians import BoundGaussians, multiply, placed, triangle_frames
+from model.gaussians import BoundGaussians, placed, triangle_frames
 from model.head import HeadModel, require_same_head
+from model.quaternions import multiply
 
 PLY, JSON, NPZ = "avatar.ply", "avatar.json", "avatar.npz"
 FORMAT = "rsat-avatar-1.0"

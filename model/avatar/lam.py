@@ -27,9 +27,10 @@ from model.avatar.avatar import Avatar
 from model.avatar.files import MAX_LOG_SCALE, save_avatar
 from model.avatar.glb import Glb, read_glb
 from model.avatar.ply import BadAvatarFile, finite, read_table, write_error
-from model.gaussians import BoundGaussians, colour_to_sh, from_world, multiply, triangle_frames
+from model.gaussians import BoundGaussians, colour_to_sh, from_world, triangle_frames
 from model.head import JOINT_NAMES, HeadModel, load_head
 from model.head.file import FORMAT, write_head_file
+from model.quaternions import multiply
 
 HEAD_FILE = "head.safetensors"
 """The head that belongs to the avatar, in the same folder."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from model.head.load import HeadModel
 from model.head.names import is_share
 from model.head.pose import axis_angle_to_matrix
+from model.quaternions import matrix_to_axis_angle
 
 HIDDEN_GROUPS = ("lashes", "upper_teeth", "mouth_interior", "eye_sockets")
 """Vertices that say nothing that the visible ones do not say: left out of the solution, not of the residual."""
@@ -414,29 +415,4 @@ class _Solver:
         return shape.detach()
 
 
-def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
-    """Axis-angle (..., 3), radians in [0, pi], of rotation matrices (..., 3, 3), by way of unit quaternions."""
-    m = matrix.double()
-    xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
-    # Four times the products of the quaternion's parts; the largest diagonal entry gives a safe division.
-    products = torch.stack(
-        [
-            1 + xx + yy + zz, m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1],
-            m[..., 2, 1] - m[..., 1, 2], 1 + xx - yy - zz, m[..., 1, 0] + m[..., 0, 1], m[..., 0, 2] + m[..., 2, 0],
-            m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] + m[..., 0, 1], 1 - xx + yy - zz, m[..., 2, 1] + m[..., 1, 2],
-            m[..., 1, 0] - m[..., 0, 1], m[..., 0, 2] + m[..., 2, 0], m[..., 2, 1] + m[..., 1, 2], 1 - xx - yy + zz,
-        ],
-        dim=-1,
-    ).unflatten(-1, (4, 4))  # fmt: skip
-    best = torch.diagonal(products, dim1=-2, dim2=-1).argmax(-1)
-    row = torch.gather(products, -2, best[..., None, None].expand(*best.shape, 1, 4))[..., 0, :]
-    quaternion = torch.nn.functional.normalize(row, dim=-1)
-    quaternion = torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
-    vector = quaternion[..., 1:]
-    sine = torch.linalg.norm(vector, dim=-1, keepdim=True)
-    angle = 2 * torch.atan2(sine, quaternion[..., :1])
-    scale = torch.where(sine > 1e-12, angle / sine.clamp(min=1e-12), torch.full_like(sine, 2.0))
-    return (vector * scale).to(matrix.dtype)
-
-
-__all__ = ["VertexCodes", "VertexFitConfig", "codes_from_vertices", "matrix_to_axis_angle"]
+__all__ = ["VertexCodes", "VertexFitConfig", "codes_from_vertices"]

@@ -16,18 +16,16 @@ from model.gaussians import (
     colour_to_sh,
     from_world,
     join,
-    matrix_to_quaternion,
-    multiply,
     one_per_face,
     placed,
     placed_reference,
-    quaternion_to_matrix,
     sh_basis,
     sh_colours,
     to_world,
     triangle_frames,
 )
 from model.head import load_head
+from model.quaternions import quaternion_to_matrix
 
 
 def random_mesh(seed: int, faces: int = 12, batch: int = 2) -> tuple[Tensor, Tensor]:
@@ -115,34 +113,6 @@ def test_a_similarity_of_the_mesh_moves_the_gaussians_along(
     now = covariance(after.quats, after.scales)
     assert torch.allclose(now, moved, rtol=1e-7, atol=1e-9 * float(moved.abs().max()))
     assert torch.equal(after.opacities, before.opacities) and torch.equal(after.colours, before.colours)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: sum(x * x for x in q) > 1e-4))
-def test_quaternion_and_matrix_there_and_back(values: list[float]) -> None:
-    quaternion = torch.nn.functional.normalize(torch.tensor(values, dtype=torch.float64), dim=0)
-    matrix = quaternion_to_matrix(quaternion)
-    assert torch.linalg.det(matrix).item() == pytest.approx(1.0)
-    back = matrix_to_quaternion(matrix)
-    assert abs(float(back @ quaternion)) == pytest.approx(1.0, abs=1e-12)
-    assert torch.allclose(quaternion_to_matrix(back), matrix, atol=1e-12)
-
-
-@pytest.mark.parametrize("axis", [(1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0), (0.6, 0.8, 0), (0, 0.6, -0.8)])
-def test_quaternions_of_half_turns(axis: tuple[float, float, float]) -> None:
-    half = torch.tensor([0.0, *axis], dtype=torch.float64)
-    matrix = quaternion_to_matrix(half).requires_grad_()
-    back = matrix_to_quaternion(matrix)
-    assert abs(float(back.detach() @ half)) == pytest.approx(1.0)
-    back.sum().backward()
-    assert matrix.grad is not None and torch.isfinite(matrix.grad).all()
-
-
-def test_product_of_quaternions_is_the_product_of_matrices() -> None:
-    pair = torch.randn(2, 10, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    left, right = torch.nn.functional.normalize(pair, dim=-1)
-    product = quaternion_to_matrix(left) @ quaternion_to_matrix(right)
-    assert torch.allclose(quaternion_to_matrix(multiply(left, right)), product, atol=1e-12)
 
 
 @pytest.mark.parametrize("place", [placed, placed_reference])

@@ -20,9 +20,10 @@ from model.avatar import files, ply
 from model.avatar.avatar import Avatar
 from model.avatar.files import export_static, gaussians_bytes, load_avatar, read_gaussians, save_avatar
 from model.avatar.ply import BadAvatarFile
-from model.gaussians import BoundGaussians, multiply, one_per_face, quaternion_to_matrix, sh_colours, to_world
+from model.gaussians import BoundGaussians, one_per_face, sh_colours, to_world
 from model.gaussians import triangle_frames as frames_of
 from model.head import load_head
+from model.quaternions import multiply, quaternion_to_matrix
 from rsat_data.errors import DatasetError, DiskFullError, HeadMismatch
 
 TURN = torch.tensor([1.0, -1.0, -1.0])

@@ -20,9 +20,9 @@ from model.avatar.files import load_avatar
 from model.avatar.lam import HEAD_FILE, TURN, import_lam, read_lam
 from model.avatar.ply import BadAvatarFile, table_bytes
 from model.camera import Camera
-from model.gaussians import quaternion_to_matrix
 from model.head import load_head
 from model.head.pose import axis_angle_to_matrix
+from model.quaternions import quaternion_to_matrix
 from model.raster.gaussian import rasterize_gaussians
 from rsat_data.errors import DatasetError, DiskFullError
 
