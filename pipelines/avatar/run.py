@@ -18,12 +18,15 @@ from model.head import load_head
 from pipelines.avatar.judge import judge_rows
 from pipelines.avatar.preview import write_preview
 from pipelines.avatar.rows import Material, collect
+from pipelines.avatar.warm import warm_up
 from pipelines.stage import StageContext
 from rsat_data import __version__
 from rsat_data.errors import DatasetError, HeadMismatch, SkippedSubject
 
 FIT_SHARE = 0.9
 """Share of the progress that the fit itself takes."""
+WARM_BELOW_S = 1200.0
+"""With less time than this, kernels are compiled before the clock starts."""
 
 
 def run(ctx: StageContext, config: AvatarConfig) -> Mapping[str, Any]:
@@ -47,6 +50,9 @@ def run(ctx: StageContext, config: AvatarConfig) -> Mapping[str, Any]:
     division = check_frames(material, config, unit["subject_id"])
     device = "cuda" if ctx.device == "auto" and torch.cuda.is_available() else ctx.device
     device = "cpu" if device == "auto" else device
+
+    if device == "cpu" and config.budget_s < WARM_BELOW_S:
+        warm_up(head, material.footage, config, ctx.threads)
 
     def progress(share: float, note: str) -> None:
         ctx.progress(FIT_SHARE * share)

@@ -8,10 +8,12 @@ import pytest
 import rsat_data
 from model.avatar.config import AvatarConfig
 from model.avatar.footage import Video
+from model.head import load_head
 from pipelines.avatar import rows as rows_module
 from pipelines.avatar.judge import spread
 from pipelines.avatar.rows import Material, collect
 from pipelines.avatar.run import check_frames, held_out
+from pipelines.avatar.warm import beginning, warm_up
 from rsat_data.avatars.drive import close_gaps, drive_of
 from rsat_data.errors import DatasetError, HeadMismatch, SkippedSubject
 from rsat_data.reader import Row
@@ -97,3 +99,14 @@ def test_spread_takes_all_of_few_and_some_of_many() -> None:
     assert spread(np.array([4, 7]), 5) == [4, 7]
     assert spread(np.arange(100), 4) == [12, 37, 62, 87]
     assert spread(np.zeros(0, int), 4) == []
+
+
+def test_kernels_are_warmed_up_on_the_beginning_of_a_row(out: Path) -> None:
+    footage = material(out, "ann").footage
+    short = beginning(footage[0])
+    assert short is not None and int(short.usable().sum()) == 16 and len(short) == 18
+    assert all(len(values) == 18 for values in short.codes.values())
+    assert beginning(material(out, "few").footage[0]) is None
+    head = load_head()
+    assert warm_up(head, footage, AvatarConfig(), 1)
+    assert not warm_up(head, material(out, "few").footage, AvatarConfig(), 1)
