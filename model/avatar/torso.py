@@ -29,7 +29,7 @@ _LEAST_PIXELS = 0.02
 """Share of the picture that shoulders must cover."""
 _ROOT = 0.6
 """Skinning weight of the root joint from which a vertex counts as torso."""
-_STAY = 0.02
+_STAY = 0.0005
 """Rise of the mean squared difference (of values in [0, 1]) at ``REACH`` that makes small shifts the likelier ones."""
 _SMOOTH = 1.0
 """Standard deviation in time, frames."""
