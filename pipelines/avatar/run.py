@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from model.avatar.config import AvatarConfig
+from model.avatar.evaluate import FLOORS
 from model.avatar.files import save_avatar
 from model.avatar.fit import fit_avatar, with_torso
 from model.avatar.footage import Division, divide
@@ -93,7 +94,7 @@ def run(ctx: StageContext, config: AvatarConfig) -> Mapping[str, Any]:
     }
     save_avatar(replace(avatar, about=about), ctx.out)
     figures = report["metrics"]["avatar"]
-    floors = {name: value["psnr_foreground"] for name, value in report["metrics"].items() if name != "avatar"}
+    floors = {name: report["metrics"][name]["psnr_foreground"] for name in FLOORS if name in report["metrics"]}
     says = describe(figures["psnr_foreground"], floors, report["gaussians"], report["seconds"])
     write_preview(
         ctx.out / "preview.png",

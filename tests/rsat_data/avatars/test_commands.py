@@ -58,7 +58,7 @@ def test_a_killed_fit_ends_with_an_avatar_and_its_columns(fitted: Path) -> None:
         assert (row["avatar_psnr"] is not None and 5 < row["avatar_psnr"] < 60) == have
     record = json.loads((fitted / "avatars/ann/avatar.json").read_text())
     assert set(record["rows"]) == {row["row_id"] for row in rows if row["subject_id"] == "ann"}
-    assert set(record["metrics"]) == {"avatar", "mean", "nearest", "mesh"}
+    assert set(record["metrics"]) >= {"avatar", "mean", "nearest", "mesh"}
     for figure in ("psnr_foreground", "psnr_whole", "psnr_mouth", "psnr_eyes"):
         assert np.isfinite(record["metrics"]["avatar"][figure])
     assert record["config"]["max_steps"] == 10 and record["steps"] == 10
