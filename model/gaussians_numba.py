@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from model.gaussians import MIN_EDGE, MIN_SINE
 from model.raster.jit import kernel, run_jobs
+from model.triangles import MIN_EDGE, MIN_SINE
 
 _EDGE2, _SINE2 = MIN_EDGE**2, MIN_SINE**2
 _WIDTH = 17
@@ -31,7 +31,7 @@ _WIDTH = 17
 
 @kernel
 def _frames(vertices, faces, frames):  # type: ignore[no-untyped-def]
-    """Write frames (F, 17) of vertices (V, 3): see model.gaussians._frames and matrix_to_quaternion."""
+    """Write frames (F, 17) of vertices (V, 3): as model.triangles.frames and model.quaternions do."""
     for f in range(faces.shape[0]):
         i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
         px, py, pz = vertices[i, 0], vertices[i, 1], vertices[i, 2]

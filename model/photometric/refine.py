@@ -22,8 +22,9 @@ from model.fitting.fit import FitResult, fit_landmarks
 from model.fitting.landmark_model import LandmarkModel, landmark_model
 from model.photometric import view
 from model.photometric.appearance import Appearance
-from model.photometric.backend import Backend, Images, Subject, backend_for
+from model.photometric.backend import backend_for
 from model.photometric.config import PhotometricConfig
+from model.photometric.operations import Backend, Images, Subject
 from model.photometric.surface import Surface, make_surface
 from model.photometric.view import Skin
 from rsat_data.errors import SkippedClip

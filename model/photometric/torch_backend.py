@@ -22,7 +22,7 @@ from model.fitting.solve import ExtraTerm
 from model.fitting.torch_points import Points, upload_points
 from model.photometric import torch_view
 from model.photometric.appearance import Appearance, factors
-from model.photometric.backend import Images, Subject
+from model.photometric.operations import Images, Subject
 from model.photometric.torch_appearance import fit_albedo, fit_appearance, fit_gain, shine
 from model.photometric.torch_term import TorchTerm
 from model.photometric.torch_view import DevicePosed, DeviceSurface, Sites, look
@@ -34,7 +34,7 @@ FRAMES_AT_ONCE = {"cpu": 8, "cuda": 64}
 
 @dataclass(frozen=True)
 class TorchBackend:
-    """``model.photometric.backend.Backend`` on a device."""
+    """``model.photometric.operations.Backend`` on a device."""
 
     subject: Subject
     device: str

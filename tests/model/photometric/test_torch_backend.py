@@ -13,8 +13,9 @@ from model.fitting import solve
 from model.fitting.torch_backend import DeviceTerm
 from model.head.load import HeadModel
 from model.photometric import torch_backend, torch_term, torch_view
-from model.photometric.backend import Backend, NumbaBackend, Subject, backend_for
+from model.photometric.backend import NumbaBackend, backend_for
 from model.photometric.config import PhotometricConfig
+from model.photometric.operations import Backend, Subject
 from model.photometric.refine import Landmarks, refine
 from model.photometric.surface import make_surface
 from model.photometric.term import PhotometricTerm
