@@ -76,7 +76,7 @@ def shoulders(
     head: HeadModel, rest: tuple[torch.Tensor, torch.Tensor], footage: Footage, frame: Frame, picture: np.ndarray
 ) -> np.ndarray:
     """(S, S) bool: foreground of a picture (S, S, 4) that is nearer to the mesh's torso than to its rest."""
-    track = make_track([footage], [frame])
+    track = make_track([footage], [Frame(0, frame.time)])  # wherever the row stands among the subject's
     codes = track.at(0)
     with torch.no_grad():
         vertices = pose_on_torso(head, rest, codes, Torso.still().pose(codes, track.rest))
