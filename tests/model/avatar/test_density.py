@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.avatar.density import choose, divide, repair, survivors
@@ -18,6 +18,7 @@ def made(count: int, faces: int, seed: int) -> BoundGaussians:
     )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(count=st.integers(1, 60), faces=st.integers(1, 20), seed=st.integers(0, 99), least=st.floats(0.01, 0.99))
 def test_every_face_keeps_one(count: int, faces: int, seed: int, least: float) -> None:
     gaussians = made(count, faces, seed)
@@ -41,6 +42,7 @@ def test_what_is_not_finite_goes_unless_it_is_the_last_of_its_face() -> None:
     assert gaussians.mean[2].tolist() == made(4, 1, 0).mean[2].tolist() or gaussians.mean[2].tolist() == [0, 0, 0]
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 99), edge=st.sampled_from([1e-3, 1.0, 30.0]))
 def test_children_lie_half_a_deviation_from_their_parent_in_the_world(seed: int, edge: float) -> None:
     """Offsets are local: on a triangle of a millimetre they are a part of a millimetre, not of a metre."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.avatar.footage import Footage, Frame, Store, Video, divide, from_row, pictures
@@ -25,6 +25,7 @@ def plain(valid: np.ndarray, name: str = "row") -> Footage:
     return Footage(name, camera, np.zeros(1, np.float32), codes, valid, lambda a, b: np.zeros((b - a, 8, 8, 3)), None)
 
 
+@settings(deadline=None)
 @given(
     rows=st.lists(st.lists(st.booleans(), min_size=1, max_size=40), min_size=1, max_size=4),
     hold_out=st.floats(0.05, 0.6),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.avatar.config import AvatarConfig
@@ -10,6 +10,7 @@ from model.avatar.schedule import Schedule, background_at, frame_at
 from rsat_data.errors import ConfigError
 
 
+@settings(deadline=None)
 @given(steps=st.integers(0, 5000), elapsed=st.floats(0, 400), more=st.floats(0, 50))
 def test_progress_and_what_follows_never_go_back(steps: int, elapsed: float, more: float) -> None:
     for config in (AvatarConfig(budget_s=300), AvatarConfig(budget_s=300, max_steps=4000)):
@@ -32,6 +33,7 @@ def test_budget_ends_a_fit_and_steps_do() -> None:
     assert stepped.progress(20, 1e6) == 1
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 9), count=st.integers(1, 30))
 def test_each_epoch_sees_each_frame_once(seed: int, count: int) -> None:
     for epoch in range(3):
