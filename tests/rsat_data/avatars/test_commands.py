@@ -25,7 +25,7 @@ from rsat_data.validate import validate
 from tests.avatar_factory import SIDE, make_avatar_dataset
 from tests.rsat_data.test_writer import tree
 
-OPTIONS = ("--size", "64", "--budget", "10m", "--workers", "1", "--quiet")
+OPTIONS = ("--size", "64", "--budget", "1h", "--workers", "1", "--quiet")
 STEPS = ("--set", "avatar.max_steps=10", "--set", "avatar.max_gaussians=12000")
 
 
