@@ -1,20 +1,22 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from model.avatar.optimiser import EPS, Adam
 
 
-def test_steps_equal_those_of_torch() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # the latter goes the way of other devices
+def test_steps_equal_those_of_torch(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
-    start = {"a": torch.randn(70, 3, generator=generator), "b": torch.randn(9, generator=generator)}
+    start = {name: torch.randn(*size, generator=generator, dtype=dtype) for name, size in (("a", (70, 3)), ("b", (9,)))}
     ours = {name: value.clone().requires_grad_(True) for name, value in start.items()}
     theirs = {name: value.clone().requires_grad_(True) for name, value in start.items()}
     adam = Adam(ours, {"a": 0.02, "b": 0.3})
     other = torch.optim.Adam([{"params": [theirs["a"]], "lr": 0.02}, {"params": [theirs["b"]], "lr": 0.3}], eps=EPS)
     for _ in range(12):
         for name, value in theirs.items():
-            value.grad = torch.randn(value.shape, generator=generator) * (value.detach() > -0.5)
+            value.grad = torch.randn(value.shape, generator=generator, dtype=dtype) * (value.detach() > -0.5)
             ours[name].grad = value.grad.clone()
         other.step()
         adam.step()
