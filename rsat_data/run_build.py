@@ -86,6 +86,8 @@ def run_build(options: BuildOptions) -> int:
     if options.dry_run:
         plan = estimate(sources, Workspace(options.out), workers, recipe.configs["flame"].profile)
         click.echo(plan.as_json() if options.as_json else plan.describe())
+        if options.avatars and not options.as_json:
+            click.echo(f"and then avatars: about {avatar.budget_s:.0f} s for each subject that is found")
         return EXIT_OK
     with Workspace(options.out) as workspace, terminate_as_interrupt():
         check_space(options.out)

@@ -43,7 +43,8 @@ def fit(ctx: StageContext, config: ToyConfig) -> Mapping[str, Any]:
     done = int(steps.read_text()) if steps.exists() else 0
     for step in range(done, STEPS):
         time.sleep(config.budget_s / STEPS)
-        steps.write_text(str(step + 1))
+        steps.with_suffix(".tmp").write_text(str(step + 1))
+        os.replace(steps.with_suffix(".tmp"), steps)
         ctx.progress(step / STEPS)
     record = {
         "avatar_id": ctx.unit["avatar_id"],
