@@ -119,14 +119,16 @@ def outside(
         spacing: pixels between two.
 
     The picture's edge cuts shoulders off, and in other frames they move: the picture is continued beyond its edges by
-    ``MARGIN`` of its size with the colours at the edge.
+    ``MARGIN`` of its size with the colours near the edge (not at it: videos often have a dark line there).
 
     Returns:
         Round Gaussians as deep as the face they are bound to, or None where the mesh covers all.
     """
     posed = torch.from_numpy(vertices)[None]
     margin = round(MARGIN * len(image))
-    image = cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+    inset = len(image) // 64
+    inner = image[inset : len(image) - inset, inset : image.shape[1] - inset]
+    image = cv2.copyMakeBorder(inner, *[margin + inset] * 4, cv2.BORDER_REPLICATE)
     camera = camera.crop(-margin, -margin, image.shape[1], image.shape[0])
     fragments = rasterize(posed, head.faces, camera)
     face_id, depth = fragments.face_id[0].numpy(), fragments.depth[0].numpy()
