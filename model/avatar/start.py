@@ -128,7 +128,8 @@ def outside(
     margin = round(MARGIN * len(image))
     inset = len(image) // 64
     inner = image[inset : len(image) - inset, inset : image.shape[1] - inset]
-    image = cv2.copyMakeBorder(inner, *[margin + inset] * 4, cv2.BORDER_REPLICATE)
+    more = margin + inset
+    image = cv2.copyMakeBorder(inner, more, more, more, more, cv2.BORDER_REPLICATE)
     camera = camera.crop(-margin, -margin, image.shape[1], image.shape[0])
     fragments = rasterize(posed, head.faces, camera)
     face_id, depth = fragments.face_id[0].numpy(), fragments.depth[0].numpy()
