@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -21,17 +17,15 @@ from rsat_data.build import BuildResult, Line
 from rsat_data.card import DatasetInfo
 from rsat_data.config import DatasetConfig, as_mapping, resolve
 from rsat_data.engine.local import LocalEngine
-from rsat_data.errors import EXIT_OK, EXIT_QUARANTINE, ConfigError, DiskFullError, ModelFileError, UsageError
+from rsat_data.errors import EXIT_OK, EXIT_QUARANTINE, ConfigError, ModelFileError, UsageError
 from rsat_data.estimate import estimate
+from rsat_data.long_runs import check_space, parse_max_failed, terminate_as_interrupt
 from rsat_data.machine import memory, usable_cores
 from rsat_data.plan import Recipe
 from rsat_data.progress import Bars
 from rsat_data.publish import Published, publish
 from rsat_data.sources import find_sources
 from rsat_data.workspace import Failure, Workspace
-
-#: A build is not started with less than this many bytes free where the dataset goes.
-MIN_FREE_BYTES = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -190,51 +184,6 @@ def processes(asked: int | None) -> tuple[int, int, float]:
     memory_gb = (memory()[0] or 4 << 30) / 1e9
     workers = asked or max(1, min(cores, int(memory_gb // 2)))
     return workers, max(1, cores // workers), 0.8 * memory_gb
-
-
-def parse_max_failed(text: str) -> Callable[[int, int], bool]:
-    """``5%`` or ``3`` to a function (failed, total) -> whether that is still allowed."""
-    number = text.strip().removesuffix("%")
-    try:
-        value = float(number)
-    except ValueError:
-        value = -1.0
-    if value < 0:
-        raise UsageError(
-            f"--max-failed {text!r} is neither a number nor a share.", hint="Examples: --max-failed 3, --max-failed 5%"
-        )
-    if text.strip().endswith("%"):
-        return lambda failed, total: failed <= total * value / 100
-    return lambda failed, total: failed <= value
-
-
-def check_space(out: Path) -> None:
-    """Refuse to start on a disk that is as good as full."""
-    free = shutil.disk_usage(out).free
-    if free < MIN_FREE_BYTES:
-        raise DiskFullError(
-            f"Only {free / 1e6:.0f} MB are free where {out} lies.",
-            hint=f"Free at least {MIN_FREE_BYTES / 1e6:.0f} MB, or choose another --out.",
-            path=out,
-        )
-
-
-@contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
-    """Take SIGTERM (a scheduler's stop) for Ctrl-C, so that the workspace is left in order."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def publish_result(

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from rsat_data.amend import finish_interrupted
 from rsat_data.avatars.place import folder_of
-from rsat_data.avatars.subjects import find_subject, list_subjects, open_rows
+from rsat_data.avatars.subjects import list_subjects, open_rows
 from rsat_data.errors import DatasetError, UsageError
-from rsat_data.preview.lookup import find_row, head_name
+from rsat_data.find_id import find_id
+from rsat_data.preview.lookup import head_name
 from rsat_data.reader import Dataset, Row
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def find_avatar(data: Dataset | None, subject: str | None, folder: Path | None) 
         raise UsageError("Say whose avatar: --subject ID, or --avatar FOLDER.")
     if folder is None:
         assert subject is not None and data is not None
-        name = find_subject(subject, [each.subject_id for each in list_subjects(data)], data.root)
+        name = find_id("subject", subject, [each.subject_id for each in list_subjects(data)], data.root)
         folder = data.root / folder_of(name)
         if not (folder / "avatar.json").is_file():
             raise DatasetError(
@@ -86,4 +87,4 @@ def row_of(data: Dataset, wanted: str) -> Row:
         DatasetError: none or several; the hint lists those that are meant most likely.
     """
     names: list[str] = data.arrow(["row_id"])["row_id"].to_pylist() if len(data) else []
-    return data.by_id(find_row(wanted, names))
+    return data.by_id(find_id("row", wanted, names, data.root))

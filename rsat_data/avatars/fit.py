@@ -19,12 +19,13 @@ from rsat_data.avatars.budget import clock, parse_budget
 from rsat_data.avatars.jobs import ADDRESS, STAGE, Job, Places, find_places, make_jobs, state_dir
 from rsat_data.avatars.place import publish_avatars
 from rsat_data.avatars.queue import Queue, QueueResult
-from rsat_data.avatars.subjects import Subject, find_subject, list_subjects, open_rows
+from rsat_data.avatars.subjects import Subject, list_subjects, open_rows
 from rsat_data.config import resolve
 from rsat_data.errors import EXIT_OK, EXIT_QUARANTINE, ModelFileError, SkippedSubject, WorkspaceError
+from rsat_data.find_id import find_id
+from rsat_data.long_runs import check_space, parse_max_failed, terminate_as_interrupt
 from rsat_data.manifest import read_manifest
 from rsat_data.progress import Bars
-from rsat_data.run_build import check_space, parse_max_failed, terminate_as_interrupt
 from rsat_data.workspace import Workspace
 
 #: What fitting takes beside its budget: start of the process, and per frame decoding, preparation and judging.
@@ -171,7 +172,7 @@ def _choose(everybody: Sequence[Subject], options: FitOptions) -> list[Subject]:
     if not options.subjects:
         return list(everybody)
     by_name = {subject.subject_id: subject for subject in everybody}
-    names = [find_subject(wanted, list(by_name), options.out) for wanted in options.subjects]
+    names = [find_id("subject", wanted, list(by_name), options.out) for wanted in options.subjects]
     return [by_name[name] for name in dict.fromkeys(names)]
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,8 +11,6 @@ from rsat_data.errors import DatasetError
 from rsat_data.reader import Dataset, load
 
 _KEYS = ["row_id", "subject_id", "source_id", "start_s", "num_frames", "valid", "head_model"]
-_PREFIX = "subj_"
-_SHOWN = 5
 
 
 @dataclass
@@ -61,34 +56,3 @@ def list_subjects(data: Dataset) -> list[Subject]:
         subject.frames += columns["num_frames"][index]
         subject.valid += int(flags[offsets[index] : offsets[index + 1]].sum())
     return [subjects[name] for name in sorted(subjects)]
-
-
-def find_subject(wanted: str, names: Sequence[str], root: Path) -> str:
-    """The subject id that ``wanted`` names: itself, or the only one that begins with it, with or without ``subj_``.
-
-    Raises:
-        DatasetError: none, or several; the hint lists those that are meant most likely.
-    """
-    if wanted in names:
-        return wanted
-    found = sorted(name for name in names if wanted and name.startswith((wanted, _PREFIX + wanted)))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        raise DatasetError(
-            f"{wanted!r} is the beginning of {len(found)} subjects of {root}.",
-            hint=f"Give more of it: {', '.join(found[:_SHOWN])}{more}.",
-            path=root,
-        )
-    near = sorted(names, key=lambda name: (-_likeness(wanted, name), name))[:_SHOWN]
-    raise DatasetError(
-        f"No subject of {root} is called {wanted!r} ({len(names)} subjects).",
-        hint=f"Nearest: {', '.join(near)}. All of them: {root}/meta/subjects.parquet.",
-        path=root,
-    )
-
-
-def _likeness(wanted: str, name: str) -> float:
-    bare, other = wanted.removeprefix(_PREFIX), name.removeprefix(_PREFIX)
-    return difflib.SequenceMatcher(None, bare, other).ratio() + len(os.path.commonprefix([bare, other]))

@@ -60,7 +60,8 @@ def preview(
     from rsat_data.siblings import check_siblings
 
     check_siblings()
-    from rsat_data.preview.lookup import find_row, sample_rows
+    from rsat_data.find_id import find_id
+    from rsat_data.preview.lookup import sample_rows
     from rsat_data.preview.run import PreviewOptions, preview_row
     from rsat_data.reader import load
 
@@ -69,7 +70,7 @@ def preview(
     if not names:
         raise DatasetError(f"{dataset} holds no row: there is nothing to show.", path=dataset)
     if rows:
-        wanted = list(dict.fromkeys(find_row(row, names) for row in rows))
+        wanted = list(dict.fromkeys(find_id("row", row, names, dataset) for row in rows))
     else:
         wanted = names if sample is None else sample_rows(names, sample, seed)
     folder = dataset.resolve().with_name(f"{dataset.resolve().name}-preview") if out is None else out

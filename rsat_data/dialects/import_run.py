@@ -100,7 +100,7 @@ def run_import(options: ImportOptions) -> int:
         HeadMismatch: the files hold codes of two heads.
         RsatError: no unit could be imported.
     """
-    from rsat_data.run_build import parse_max_failed
+    from rsat_data.long_runs import parse_max_failed
     from rsat_data.siblings import check_siblings
 
     check_siblings()

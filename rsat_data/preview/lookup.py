@@ -1,61 +1,17 @@
-"""Which rows are meant, and which head their codes belong to."""
+"""Rows drawn at random, and the head that codes belong to."""
 
 from __future__ import annotations
 
-import difflib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rsat_data.errors import DatasetError, HeadMismatch
+from rsat_data.errors import HeadMismatch
 
 if TYPE_CHECKING:
     from model.head import HeadModel
-
-_PREFIX = "row_"
-_SHOWN = 5
-
-
-def find_row(wanted: str, names: Sequence[str]) -> str:
-    """The row id that ``wanted`` names: itself, or the only one that begins with it, with or without ``row_``.
-
-    Raises:
-        DatasetError: no row, or several; the hint lists those that are meant most likely.
-    """
-    if wanted in names:
-        return wanted
-    found = [name for name in names if wanted and name.startswith((wanted, _PREFIX + wanted))]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        raise DatasetError(
-            f"{wanted!r} is the beginning of {len(found)} row ids.",
-            hint=f"Give more of it: {', '.join(found[:_SHOWN])}{more}.",
-        )
-    raise DatasetError(
-        f"No row of this dataset is called {wanted!r} or begins with it ({len(names)} rows).",
-        hint=f"Nearest: {', '.join(nearest(wanted, names))}." if names else "The dataset holds no row.",
-    )
-
-
-def nearest(wanted: str, names: Sequence[str], count: int = _SHOWN) -> list[str]:
-    """The ids most like ``wanted``, by beginning and letters; letters are compared for the hundred likeliest only."""
-    bare = wanted.removeprefix(_PREFIX)
-
-    def common(name: str) -> int:
-        return len(os.path.commonprefix([bare, name.removeprefix(_PREFIX)]))
-
-    likely = sorted(names, key=lambda name: (-common(name), name))[:100]
-
-    def likeness(name: str) -> float:
-        letters = difflib.SequenceMatcher(None, bare, name.removeprefix(_PREFIX)).ratio()
-        return letters + common(name) / max(len(bare), 1)
-
-    return sorted(likely, key=lambda name: (-likeness(name), name))[:count]
 
 
 def sample_rows(names: Sequence[str], count: int, seed: int = 0) -> list[str]:

@@ -114,7 +114,7 @@ def test_json_and_a_prefix_and_the_default_folder(
         (["--all", "--sample", "2"], 2, "--row ID"),
         (["--all", "--size", "333"], 2, "--size"),
         (["--row", "row_zzz"], 1, "Nearest: row_"),
-        (["--row", "row_"], 1, "beginning of 3 row ids"),
+        (["--row", "row_"], 1, "beginning of 3 rows"),
         (["--all", "--head", "./nowhere.safetensors"], 1, "No head model"),
     ],
 )
