@@ -5,10 +5,11 @@
     python -m benchmarks.avatar talks_dataset --row 1 --steps 600 --pictures pictures
 
 A row is one person in one clip. Each is fitted alone, in a process of its own, so that the peak of memory is its own.
-Columns: PSNR (dB) and SSIM on the foreground of held-out frames (the last 30 % of valid time) for the avatar, for the
-same without its shoulders tracked, and for the floors (mean picture, nearest training frame, tracked mesh with vertex
-colours); PSNR on the head alone, on mouth and on eyes; steps, steps a second, seconds, Gaussians; frames a second drawn
-at 512 x 512 after the first ones, from codes to pixels; peak memory of the process.
+Columns: PSNR (dB), SSIM and, where its weights are, ST-LPIPS on the foreground of held-out frames (the last 30 % of
+valid time) for the avatar; PSNR for the same without its shoulders tracked, and for the floors (mean picture, nearest
+training frame, tracked mesh with vertex colours); PSNR on the head alone, on mouth and on eyes; steps, steps a second,
+seconds, Gaussians; frames a second drawn at 512 x 512 after the first ones, from codes to pixels; peak memory of the
+process.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ from model.avatar.torso import track_torso
 from model.head import load_head
 
 HEADER = [
-    "subject", "fg dB", "fg SSIM", "still", "mean", "nearest", "mesh", "head dB", "mouth", "eyes", "steps", "steps/s",
-    "seconds", "Gaussians", "512 px/s", "MiB",
+    "subject", "fg dB", "fg SSIM", "ST-LPIPS", "still", "mean", "nearest", "mesh", "head dB", "mouth", "eyes",
+    "steps", "steps/s", "seconds", "Gaussians", "512 px/s", "MiB",
 ]  # fmt: skip
 _DRAWN = 40
 _SHOWN = 4
@@ -88,6 +89,7 @@ def line(found: dict[str, Any]) -> list[str]:
     others = [still["psnr_foreground"], *(metrics[name]["psnr_foreground"] for name in ("mean", "nearest", "mesh"))]
     return [
         found["name"], f"{ours['psnr_foreground']:.1f}", f"{ours['ssim_foreground']:.3f}",
+        f"{ours.get('st_lpips_foreground', float('nan')):.3f}",
         *(f"{value:.1f}" for value in others),
         *(f"{ours[f'psnr_{region}']:.1f}" for region in ("head", "mouth", "eyes")),
         str(found["steps"]), f"{found['steps_per_s']:.1f}", f"{found['seconds']:.0f}", str(found["gaussians"]),

@@ -3,7 +3,7 @@
 Held-out frames are drawn with their codes as tracked and nothing of their pictures. Truth, avatar and floors are all
 composited on black with the truth's matte, and judged on the foreground (matte above one half), on the head (foreground
 without what is nearer to the shoulders, whose own motion no code knows), on the whole picture, and around mouth and
-eyes. Figures are means over frames.
+eyes. ST-LPIPS is told for the foreground where its weights lie on this machine. Figures are means over frames.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from model.camera import project
 from model.head import HeadModel
 from model.metrics.floors import VertexColours, draw_vertex_colours, mean_picture, nearest_frames
 from model.metrics.image import mean_over_frames, psnr, ssim
+from model.metrics.perceptual import MIN_SIDE, StLpips, st_lpips
 from model.metrics.regions import region_masks
 from model.raster import rasterize
 
@@ -32,6 +33,8 @@ COLOUR_FRAMES = 64
 """Training frames the floors' vertex colours are solved from."""
 MEAN_FRAMES = 200
 """Training frames the mean picture is made from."""
+PERCEPTUAL_FRAMES = 24
+"""Of the frames judged, those that ST-LPIPS is worked out for: a pair takes it a quarter of a second of one core."""
 FLOORS = ("mean", "nearest", "mesh")
 
 
@@ -103,6 +106,7 @@ def evaluate(
     show: Callable[[Track, int], Tensor],
     *,
     floors: bool = True,
+    perceptual: StLpips | None = None,
     threads: int = 1,
 ) -> dict[str, dict[str, float]]:
     """Figures of an avatar and of the floors.
@@ -113,12 +117,13 @@ def evaluate(
         test: frames held out; at most ``TEST_FRAMES`` of them are used.
         show: a track of held-out frames and an index -> the avatar's picture (S, S, 3) on black, on the CPU.
         floors: judge the floors too.
+        perceptual: weights of ST-LPIPS; None leaves it out. It needs pictures of at least 32 x 32.
         threads: for decoding.
 
     Returns:
         Method ("avatar"; "avatar_still", the same with a torso that was not tracked; the floors "mean", "nearest",
-        "mesh") -> figure: psnr and ssim with the suffixes _foreground, _head,
-        _whole, _mouth and _eyes, and frames. A figure that no frame has is NaN.
+        "mesh") -> figure: psnr and ssim with the suffixes _foreground, _head, _whole, _mouth and _eyes;
+        st_lpips_foreground with ``perceptual``; frames. A figure that no frame has is NaN.
     """
     chosen = [test[i] for i in _some(len(test), TEST_FRAMES)]
     track = make_track(footage, chosen)
@@ -141,12 +146,17 @@ def evaluate(
             "mesh": mesh,
         }  # fmt: skip
     found: dict[str, dict[str, list[Tensor]]] = {name: {} for name in methods}
+    looked_at = set(_some(len(chosen), PERCEPTUAL_FRAMES)) if bench.size >= MIN_SIDE else set()
     for index, truth, masks in _truths(bench, footage, chosen, track, threads):
         for name, method in methods.items():
             picture = method(index)[None]
             for region, mask in masks.items():
                 found[name].setdefault(f"psnr_{region}", []).append(psnr(picture, truth[None], mask))
                 found[name].setdefault(f"ssim_{region}", []).append(ssim(picture, truth[None], mask))
+            if perceptual is not None and index in looked_at:
+                with torch.no_grad():
+                    distance = st_lpips(picture, truth[None], masks["foreground"], perceptual)
+                found[name].setdefault("st_lpips_foreground", []).append(distance)
     return {
         name: {figure: mean_over_frames(torch.cat(values)) for figure, values in figures.items()}
         | {"frames": float(len(chosen))}

@@ -26,6 +26,7 @@ from model.avatar.torso import track_torso
 from model.avatar.track import Track
 from model.gaussians import BoundGaussians
 from model.head import HeadModel
+from model.metrics.perceptual import st_lpips_at_hand
 from rsat_data.errors import DatasetError
 
 Progress = Callable[[float, str], None]
@@ -164,7 +165,10 @@ def _result(
         there = track.to(now.device)
         return show(head, material.rest, best, there, index, size, None, threads)[0].clamp(0, 1).cpu()
 
-    metrics = evaluate(bench, footage, material.division.test, drawn, floors=floors, threads=threads or 1)
+    metrics = evaluate(
+        bench, footage, material.division.test, drawn,
+        floors=floors, perceptual=st_lpips_at_hand(), threads=threads or 1,
+    )  # fmt: skip
     still = metrics.pop("avatar_still", None)
     gaussians = BoundGaussians(
         **{name: best[name].cpu() for name in ("mean", "log_scale", "rotation", "opacity", "sh", "face")}

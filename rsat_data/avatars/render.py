@@ -61,13 +61,16 @@ def run_render(options: RenderOptions) -> int:
     data = open_dataset(options.out, needed=options.subject is not None or options.row is not None)
     found = find_avatar(data, options.subject, options.folder)
     row = None if options.row is None or data is None else row_of(data, options.row)
-    from rsat_data.avatars.scene import Shot, row_shot, still_shot
+    from model.avatar.draw import torso_of
+    from rsat_data.avatars.scene import Shot, row_shot, still_shot, torso_of_row
 
+    place = find_places(options.device, 1, 1)
     if row is None:
         shot: Shot = still_shot(found)
     else:
-        shot = row_shot(found, drive_of(row, found.avatar.head, found.head.num_expression), options.turntable)
-    place = find_places(options.device, 1, 1)
+        drive = drive_of(row, found.avatar.head, found.head.num_expression)
+        torso = torso_of_row(found, row, drive, place.threads) if torso_of(found.avatar) is not None else None
+        shot = row_shot(found, drive, options.turntable, torso)
     started = time.perf_counter()
     with Bars(enabled=not options.quiet and not options.as_json) as bars:
         bar = bars.bar("render", float(len(shot)), "frames")

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from model.avatar.draw import complete_codes, draw_frames
+from model.avatar.footage import from_row
 from model.avatar.orbit import SWING_FRAMES, middle, standing, swing
 from model.avatar.posing import rest_pose
+from model.avatar.torso import track_torso
 from model.camera import Camera
-from rsat_data.avatars.drive import Drive
+from rsat_data.avatars.drive import Drive, close_gaps
 from rsat_data.avatars.find import Found
 from rsat_data.avatars.jobs import Places
+from rsat_data.reader import Row
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,24 @@ class Shot:
             yield from zip(colours, opaque, strict=True)
 
 
-def row_shot(found: Found, drive: Drive, turntable: bool = False) -> Shot:
-    """The avatar where and how the row's person is; seen by the row's camera, or by one that swings around it."""
-    codes = complete_codes(found.head, drive.codes)
+def row_shot(found: Found, drive: Drive, turntable: bool = False, torso: np.ndarray | None = None) -> Shot:
+    """The avatar where and how the row's person is; seen by the row's camera, or by one that swings around it.
+
+    ``torso`` (T, 6), from :func:`torso_of_row`, puts its shoulders where the row's person has them; without it they
+    stay at the row's mean pose.
+    """
+    codes = complete_codes(found.head, drive.codes if torso is None else {**drive.codes, "torso": torso})
     rest = rest_pose(codes["rotation"], codes["translation"], torch.from_numpy(drive.usable))
     views = swing(middle(found.avatar, found.head, codes), len(drive)) if turntable else None
     return Shot(found, codes, drive.camera, rest, views, drive)
+
+
+def torso_of_row(found: Found, row: Row, drive: Drive, threads: int) -> np.ndarray | None:
+    """(T, 6) where the shoulders of a row's person are, read off the row's pictures; None for rows without them."""
+    if any(row[name] is None or row[name]["bytes"] is None for name in ("video", "matte")):
+        return None
+    torso = track_torso(found.head, from_row(row), threads)
+    return close_gaps(torso, drive.usable)
 
 
 def still_shot(found: Found, count: int = SWING_FRAMES) -> Shot:

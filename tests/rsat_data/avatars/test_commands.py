@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ import rsat_data
 from model.avatar.files import load_avatar, read_gaussians
 from model.avatar.ply import read_table
 from model.head import load_head
+from rsat_data.avatars.drive import drive_of
+from rsat_data.avatars.find import find_avatar
+from rsat_data.avatars.jobs import find_places
+from rsat_data.avatars.scene import row_shot, torso_of_row
 from rsat_data.cli import run
 from rsat_data.validate import validate
 from tests.avatar_factory import SIDE, make_avatar_dataset
@@ -95,6 +100,21 @@ def test_a_video_shows_the_person_with_the_rows_sound(fitted: Path, tmp_path: Pa
     inside = row.matte([12])[0] > 127
     drawn = frames[12].astype(int).min(-1) < 230
     assert (inside & drawn).sum() > 0.8 * inside.sum() and (frames[12][:4] > 240).all()
+
+
+def test_shoulders_are_where_the_rows_pictures_have_them(fitted: Path) -> None:
+    data = rsat_data.load(fitted, None)
+    row = data.by_id(row_id(fitted, "ann"))
+    found = find_avatar(data, "ann", None)
+    drive = drive_of(row, found.avatar.head, found.head.num_expression)
+    torso = torso_of_row(found, row, drive, 1)
+    assert torso is not None and torso.shape == (len(drive), 6) and np.isfinite(torso).all()
+    moved = {**row_shot(found, drive).codes, "torso": 50 * np.ones_like(torso)}
+    still, seen = row_shot(found, drive), row_shot(found, drive, torso=torso)
+    assert "torso" not in still.codes and np.array_equal(seen.codes["torso"].numpy(), torso)
+    place = find_places("cpu", 1, 1)
+    first, other = (next(shot.pictures(64, (1.0, 1.0, 1.0), place))[0] for shot in (still, replace(still, codes=moved)))
+    assert np.abs(first.astype(int) - other).max() > 20
 
 
 def test_another_ones_codes_move_it_and_pictures_have_alpha(fitted: Path, tmp_path: Path) -> None:
