@@ -7,7 +7,8 @@
 Of every synthetic person (one clip each) and of portraits of further made-up people, drawn by the same renderer under
 nine views with random expressions, it takes the detector's landmarks and the true ones. What they differ by is, per
 person, one offset of each landmark in the head's frame (``person_offsets``). The modes are the principal components of
-these offsets about zero, each scaled so that its codes are N(0, 1). It prints how far the offsets reach, and how much
+these offsets about zero, each scaled so that its codes are N(0, 1); those of what is then left in every frame are the
+modes of noise. It prints how far the offsets reach, and how much
 of those of people left out the modes of all others explain. Never learn from seeds that are measured afterwards.
 """
 
@@ -37,6 +38,8 @@ OFFSET_SD_M = (0.002, 0.002, 0.0015)
 """Prior of an offset: x, y, z of the head frame."""
 NOISE_M = 0.0008
 """Error of a landmark in one picture that is none of the person's own."""
+NOISE_PICTURES = 9
+"""Pictures of a person that the modes of noise are learned from."""
 YAW_DEG = (-26, -17, -10, -4, 0, 5, 11, 18, 27)
 """Views of a portrait."""
 SPREAD = (
@@ -89,6 +92,13 @@ def person_offsets(seen: Views) -> np.ndarray:
     return np.linalg.solve(matrix + np.diag(np.square(OFFSET_SD_M) ** -1.0), right[..., None])[..., 0]
 
 
+def frame_errors(seen: Views, offsets: np.ndarray) -> np.ndarray:
+    """(N, 478, 3) metres, head frame: what a person's own offsets (478, 3) leave in each picture, as far as it is seen:
+    nothing along the line of sight, nothing of what is turned away."""
+    left = seen.residual - np.einsum("nlia,la->nli", seen.derivative, offsets)
+    return np.einsum("nlia,nli->nla", seen.derivative, left) * (seen.facing > 0.5)[..., None]
+
+
 def principal_modes(offsets: np.ndarray, count: int, weight: np.ndarray) -> np.ndarray:
     """(478, 3, K) modes of offsets (N, 478, 3): K is ``count`` or N - 1; their codes over the N people are N(0, 1).
 
@@ -104,8 +114,8 @@ def principal_modes(offsets: np.ndarray, count: int, weight: np.ndarray) -> np.n
     return (kept.T @ offsets.reshape(num, -1) / num).reshape(-1, *offsets.shape[1:]).transpose(1, 2, 0)
 
 
-def of_clips(head: HeadModel, videos: Path, dataset: Path) -> Iterator[np.ndarray]:
-    """Offsets of every person of a build of synthetic clips, each from the first clip found."""
+def of_clips(head: HeadModel, videos: Path, dataset: Path) -> Iterator[Views]:
+    """Pictures of every person of a build of synthetic clips, each from the first clip found."""
     names = {hashlib.sha256(path.read_bytes()).hexdigest(): path.stem for path in videos.glob("*.mp4")}
     known = set()
     for seen in people(dataset):
@@ -118,11 +128,11 @@ def of_clips(head: HeadModel, videos: Path, dataset: Path) -> Iterator[np.ndarra
         parts = ("expression", "jaw", "neck", "eyes", "rotation", "translation")
         at = {name: np.asarray(getattr(codes, name))[seen.start + frames] for name in parts}
         camera = seen.camera(truth.camera.fx / max(truth.camera.width, truth.camera.height))
-        yield person_offsets(views(head, codes.shape, at, camera, seen.landmarks[frames]))
+        yield views(head, codes.shape, at, camera, seen.landmarks[frames])
 
 
-def of_portraits(head: HeadModel, count: int, seed: int) -> Iterator[np.ndarray]:
-    """Offsets of made-up people, each drawn from several sides with expressions."""
+def of_portraits(head: HeadModel, count: int, seed: int) -> Iterator[Views]:
+    """Pictures of made-up people, each drawn from several sides with expressions."""
     from pipelines.faces.nets import FaceLandmarker
     from pipelines.synth.render import SceneRenderer, make_appearance
     from rsat_data.registry import model_path
@@ -156,7 +166,7 @@ def of_portraits(head: HeadModel, count: int, seed: int) -> Iterator[np.ndarray]
                 continue
             marks = np.stack([faces[0].landmarks[:, :2] for faces in found if faces])
             at = {name: value[kept] for name, value in codes.items()}
-            yield person_offsets(views(head, shape, at, camera, marks))
+            yield views(head, shape, at, camera, marks)
 
 
 def unexplained(offsets: np.ndarray, count: int, weight: np.ndarray, folds: int = 5) -> float:
@@ -186,6 +196,7 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, nargs=2, action="append", default=[], metavar=("VIDEOS", "DATASET"))
     parser.add_argument("--portraits", type=int, default=0, help="further people, drawn here")
     parser.add_argument("--modes", type=int, default=40)
+    parser.add_argument("--noise-modes", type=int, default=20)
     parser.add_argument("--seed", type=int, default=77)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -195,9 +206,13 @@ def main() -> None:
     everybody += list(of_portraits(head, arguments.portraits, arguments.seed))
     if len(everybody) <= arguments.modes:
         parser.error(f"{len(everybody)} people are too few for {arguments.modes} modes")
-    offsets, weight = np.stack(everybody), landmark_weight(model)
-    modes = principal_modes(offsets, arguments.modes, weight)
-    save_file({"modes": np.ascontiguousarray(modes.astype(np.float16))}, arguments.out)
+    offsets, weight = np.stack([person_offsets(one) for one in everybody]), landmark_weight(model)
+    found = {"modes": principal_modes(offsets, arguments.modes, weight)}
+    # At most NOISE_PICTURES of each, or long clips would outweigh all others.
+    errors = [frame_errors(one, own) for one, own in zip(everybody, offsets, strict=True)]
+    some = [one[np.unique(np.linspace(0, len(one) - 1, NOISE_PICTURES).astype(int))] for one in errors]
+    found["noise"] = principal_modes(np.concatenate(some), arguments.noise_modes, weight)
+    save_file({name: np.ascontiguousarray(one.astype(np.float16)) for name, one in found.items()}, arguments.out)
     known = model.weight > 0
     reach = 1e3 * np.sqrt(np.square(offsets[:, known]).sum(axis=2).mean())
     common = 1e3 * np.sqrt(np.square(offsets[:, known].mean(axis=0)).sum(axis=1).mean())

@@ -102,7 +102,7 @@ def people(dataset: Path) -> Iterator[Seen]:
 
 def bare_px(model: Any, seen: Seen, found: FitResult, focal: float, frames: np.ndarray | None = None) -> np.ndarray:
     """(T,) mean distance of the mesh's own landmarks, without any offset, from those detected; pixels."""
-    plain, camera = FitConfig(offsets=0), seen.camera(focal)
+    plain, camera = FitConfig(offsets=0, noise_modes=0), seen.camera(focal)
     frames = np.arange(len(seen.valid)) if frames is None else frames
     inputs = prepare(model, seen.landmarks[frames], seen.valid[frames], None, (), plain, camera)
     own = model.with_shape(found.shape.astype(np.float64))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rsat_data.errors import ConfigError
 
-_MAY_BE_ZERO = ("blendshape_start", "blendshape_pull", "lip_pairs", "lid_pairs", "offsets")
+_MAY_BE_ZERO = ("blendshape_start", "blendshape_pull", "lip_pairs", "lid_pairs", "offsets", "noise_modes")
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class FitConfig:
 
     offsets: int = 40
     """How many modes of the detector's own error on a face are told apart from its shape and turn; 0 for none."""
+    noise_modes: int = 16
+    """How many modes of its error in a frame, shared by neighbouring landmarks, count as noise; 0 for none."""
 
     shape_sd: float = 1.0
     """Prior standard deviation of whitened shape codes."""

@@ -11,7 +11,7 @@ from model.camera import Camera
 from model.fitting import rotations
 from model.fitting.config import FitConfig
 from model.fitting.landmark_model import LandmarkModel, landmark_model
-from model.fitting.offsets import with_offsets
+from model.fitting.offsets import frame_noise, with_offsets
 from model.fitting.problem import Observations, closed_eyes, observe
 from model.fitting.regions import NUM_LANDMARKS
 from model.fitting.start import neutral_landmarks, start_pose
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _BEHIND_M = 0.06
 """How far behind the middle of the face its landmarks' outward directions start."""
+_MIN_DISTANCE = 0.05
+"""Metres: nearest root joint of a first guess."""
 _LEAST_SEEN = 0.1
 """Weight left to a landmark on the hidden side."""
 _LEAST_LENGTH = 0.4
@@ -110,8 +112,23 @@ def prepare(
         weights=(observations.weights * facing).astype(np.float32),
         deviation=observations.deviation / length,
         distance=observations.distance / length,
+        sway=_sway(rotation, origin, observations.deviation / length, camera),
+        modes=frame_noise(config.noise_modes, general.num_landmarks),
     )
     return Inputs(general, observations, rigid, scores, blendshape_names, rotation, origin, facing)
+
+
+def _sway(rotation: np.ndarray, origin: np.ndarray, deviation: np.ndarray, camera: Camera) -> np.ndarray:
+    """What a metre in the head's frame adds to a residual, (T, 2, 3) float32, as far away as the root joint.
+
+    Args:
+        rotation: (T, 3) radians.
+        origin: (T, 3) metres.
+        deviation: (T,) standard deviation of a landmark, pixels.
+        camera: camera of the landmarks' image.
+    """
+    scale = np.array([camera.fx, camera.fy]) / (np.maximum(origin[:, 2:], _MIN_DISTANCE) * deviation[:, None])
+    return np.ascontiguousarray(scale[:, :, None] * rotations.exp(rotation)[:, :2], dtype=np.float32)
 
 
 def _turned(model: LandmarkModel, rotation: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -21,6 +21,8 @@ _BLOCK = 8
 """Frames that share one scratch buffer; small, so that short clips still fill all cores."""
 _MIN_DEPTH = 0.02
 """Metres. Landmarks nearer to the camera than this carry no weight in a step."""
+NOISE_STEPS = 1
+"""Reweighted least squares for the amounts of noise; what they leave undone, the elimination takes care of."""
 
 
 @_fast
@@ -134,25 +136,18 @@ def _add_corrective(entries, bends, k, u, v, changes, jac, n, start):  # type: i
 
 
 @_fast
-def _rows(  # type: ignore[no-untyped-def]
-    turns, jacobians, origin, observed, weights, s, cc, intrinsics, num_linear,
-    root, root_linear, root_entries, root_bends,
-    jaw_index, jaw, jaw_linear, jaw_entries, jaw_bends,
-    eye_index, eye_side, eye, eye_linear, eye_entries, eye_bends,
-    points, derive, jac, res, factors, changes,
+def _place(  # type: ignore[no-untyped-def]
+    turns, origin, intrinsics, root, jaw_index, jaw, eye_index, eye_side, eye, arms, points
 ):  # fmt: skip
-    """Weighted residuals and Jacobian rows of the landmarks of one frame; returns their cost.
+    """Turn the landmarks of one frame and project them.
 
-    ``root``, ``jaw`` and ``eye`` are the landmarks' shares (3 N), flat, before any turn.
+    ``root``, ``jaw`` and ``eye`` are the landmarks' shares (3 N), flat, before any turn. ``arms`` (L, 9): the jaw's
+    and the eye's share turned with their joint, and all together turned with the head.
     """
     one, nil = np.float32(1.0), np.float32(0.0)
-    jaw0, eye0, rot0, org0 = num_linear, num_linear + 3, num_linear + 9, num_linear + 12
     fx, fy, cx, cy = intrinsics[0], intrinsics[1], intrinsics[2], intrinsics[3]
     r_jaw, r_all = turns[0], turns[3]
-    total = 0.0
-    if derive:
-        _turn_changes(turns, jacobians, changes)
-    for l in range(weights.shape[0]):  # noqa: E741
+    for l in range(points.shape[0]):  # noqa: E741
         x0, x1, x2 = root[3 * l], root[3 * l + 1], root[3 * l + 2]
         jl, el, side = jaw_index[l], eye_index[l], eye_side[l]
         arm = eye_arm = (nil, nil, nil)
@@ -161,11 +156,37 @@ def _rows(  # type: ignore[no-untyped-def]
         if el >= 0:
             eye_arm = _turn(turns[1 + side], (eye[3 * el], eye[3 * el + 1], eye[3 * el + 2]))
         whole = _turn(r_all, (x0 + arm[0] + eye_arm[0], x1 + arm[1] + eye_arm[1], x2 + arm[2] + eye_arm[2]))
+        arms[l, 0], arms[l, 1], arms[l, 2] = arm
+        arms[l, 3], arms[l, 4], arms[l, 5] = eye_arm
+        arms[l, 6], arms[l, 7], arms[l, 8] = whole
+        iz = one / max(whole[2] + origin[2], np.float32(_MIN_DEPTH))
+        points[l, 0] = fx * ((whole[0] + origin[0]) * iz) + cx
+        points[l, 1] = fy * ((whole[1] + origin[1]) * iz) + cy
+
+
+@_fast
+def _rows(  # type: ignore[no-untyped-def]
+    turns, jacobians, origin, arms, points, observed, weights, s, cc, intrinsics, num_linear,
+    root_linear, root_entries, root_bends,
+    jaw_index, jaw_linear, jaw_entries, jaw_bends,
+    eye_index, eye_side, eye_linear, eye_entries, eye_bends,
+    derive, jac, res, factors, changes,
+):  # fmt: skip
+    """Weighted residuals and Jacobian rows of the landmarks of one frame, placed by ``_place``; returns their cost."""
+    one, nil = np.float32(1.0), np.float32(0.0)
+    jaw0, eye0, rot0, org0 = num_linear, num_linear + 3, num_linear + 9, num_linear + 12
+    fx, fy = intrinsics[0], intrinsics[1]
+    r_jaw, r_all = turns[0], turns[3]
+    total = 0.0
+    if derive:
+        _turn_changes(turns, jacobians, changes)
+    for l in range(weights.shape[0]):  # noqa: E741
+        jl, el, side = jaw_index[l], eye_index[l], eye_side[l]
+        arm, eye_arm = (arms[l, 0], arms[l, 1], arms[l, 2]), (arms[l, 3], arms[l, 4], arms[l, 5])
+        whole = (arms[l, 6], arms[l, 7], arms[l, 8])
         depth = whole[2] + origin[2]
         iz = one / max(depth, np.float32(_MIN_DEPTH))
         xn, yn = (whole[0] + origin[0]) * iz, (whole[1] + origin[1]) * iz
-        points[l, 0] = fx * xn + cx
-        points[l, 1] = fy * yn + cy
         ru, rv = (points[l, 0] - observed[l, 0]) * s, (points[l, 1] - observed[l, 1]) * s
         weight = weights[l]
         if depth < np.float32(_MIN_DEPTH) or weight <= nil:
@@ -230,6 +251,7 @@ def _pair_rows(pairs, pair_weights, cc, num_points, derive, jac, res, factors): 
         ratio = (ru * ru + rv * rv) / cc
         total += 0.5 * weight * cc * np.log1p(ratio)
         f = np.float32(math.sqrt(weight / (one + ratio)))
+        factors[num_points + q] = f
         res[n], res[n + 1] = f * ru, f * rv
         fi, fj = f * fi, f * fj
         if derive:
@@ -241,8 +263,163 @@ def _pair_rows(pairs, pair_weights, cc, num_points, derive, jac, res, factors): 
 
 
 @_fast
-def _normal(jac, res, gradient, hessian, square):  # type: ignore[no-untyped-def]
-    """Gradient = J^T r and hessian = J^T J; rows padded to a multiple of 4 and columns of 16 with zeros.
+def _see_noise(sway, modes, pairs, noise):  # type: ignore[no-untyped-def]
+    """Modes of noise (K, 3, L), metres in the head's frame, as residuals of a head that stands so (2, 3).
+
+    ``noise`` (K, 2 N), N = L + Q: across for all landmarks and pairs, then down for all.
+    """
+    num, half = modes.shape[2], noise.shape[1] // 2
+    for k in range(modes.shape[0]):
+        x, y, z = modes[k, 0], modes[k, 1], modes[k, 2]
+        for side in range(2):
+            a, b, c = sway[side, 0], sway[side, 1], sway[side, 2]
+            out = noise[k, side * half : (side + 1) * half]
+            for l in range(num):  # noqa: E741
+                out[l] = a * x[l] + b * y[l] + c * z[l]
+            for q in range(pairs.shape[0]):
+                out[num + q] = out[pairs[q, 0]] - out[pairs[q, 1]]
+
+
+@_fast
+def _noise_precision(rows, noise, root):  # type: ignore[no-untyped-def]
+    """Lower Cholesky factor (K, K) of 1 + rows noise^T, both (K, 2 N): the precision of the amounts, codes given."""
+    num, nil = rows.shape[0], np.float32(0.0)
+    for i in range(num):
+        a = rows[i]
+        for j in range(0, i + 1, 4):
+            # Four products at once share the loads of ``a``; those beyond the diagonal are not used.
+            b0, b1 = noise[j], noise[min(j + 1, num - 1)]
+            b2, b3 = noise[min(j + 2, num - 1)], noise[min(j + 3, num - 1)]
+            t0 = t1 = t2 = t3 = nil
+            for n in range(a.shape[0]):
+                t0 += a[n] * b0[n]
+                t1 += a[n] * b1[n]
+                t2 += a[n] * b2[n]
+                t3 += a[n] * b3[n]
+            root[i, j] = t0
+            if j + 1 < num:
+                root[i, j + 1] = t1
+            if j + 2 < num:
+                root[i, j + 2] = t2
+            if j + 3 < num:
+                root[i, j + 3] = t3
+        root[i, i] += np.float32(1.0)
+    for i in range(num):
+        for j in range(i + 1):
+            total = root[i, j]
+            for k in range(j):
+                total -= root[i, k] * root[j, k]
+            root[i, j] = total / root[j, j] if j < i else np.float32(math.sqrt(total))
+
+
+@_fast
+def _find_noise(noise, raw, weights, cc, at, rows, root, amount):  # type: ignore[no-untyped-def]
+    """Amounts (K) of the modes of noise at raw residuals (2 N) with weights (N): reweighted least squares from 0."""
+    one, nil = np.float32(1.0), np.float32(0.0)
+    half, count = weights.shape[0], noise.shape[0]
+    amount[:] = nil
+    for step in range(NOISE_STEPS):
+        for n in range(2 * half):
+            at[n] = raw[n]
+        if step:
+            for k in range(count):
+                a, row = amount[k], noise[k]
+                for n in range(2 * half):
+                    at[n] += a * row[n]
+        for n in range(half):
+            u, v = at[n], at[half + n]
+            w = weights[n] / (one + (u * u + v * v) / cc)
+            at[n] = at[half + n] = w
+        for k in range(count):
+            row, out, total = noise[k], rows[k], nil
+            for n in range(2 * half):
+                out[n] = at[n] * row[n]
+                total -= out[n] * raw[n]
+            amount[k] = total
+        _noise_precision(rows, noise, root)
+        for k in range(count):
+            for m in range(k):
+                amount[k] -= root[k, m] * amount[m]
+            amount[k] /= root[k, k]
+        for k in range(count - 1, -1, -1):
+            for m in range(k + 1, count):
+                amount[k] -= root[m, k] * amount[m]
+            amount[k] /= root[k, k]
+
+
+@_fast
+def _four(rows, k, n, half):  # type: ignore[no-untyped-def]
+    """Two neighbouring points' entries of row k, or of the last."""
+    k = min(k, rows.shape[0] - 1)
+    return rows[k, n], rows[k, half + n], rows[k, n + 1], rows[k, half + n + 1]
+
+
+@_fast
+def _eliminate_noise(jac, res, noise, factors, amount, rows, root, cross, gradient, square):  # type: ignore[no-untyped-def]
+    """Take the amounts of noise out of the normal equations: Schur complement, in place of codes of their own.
+
+    Their own gradient, nearly 0 at the most probable amounts, is eliminated with them. ``amount`` is used up.
+    """
+    p, count, half = gradient.shape[0], noise.shape[0], factors.shape[0]
+    width = cross.shape[1]
+    nil = np.float32(0.0)
+    for k in range(count):
+        row, out = noise[k], rows[k]
+        for n in range(half):
+            out[n] = factors[n] * row[n]
+            out[half + n] = factors[n] * row[half + n]
+    _noise_precision(rows, rows, root)
+    cross[:] = nil
+    for n in range(0, half - 1, 2):
+        if factors[n] == nil and factors[n + 1] == nil:
+            continue
+        j0, j1, j2, j3 = jac[2 * n], jac[2 * n + 1], jac[2 * n + 2], jac[2 * n + 3]
+        r0, r1, r2, r3 = res[2 * n], res[2 * n + 1], res[2 * n + 2], res[2 * n + 3]
+        for k in range(count):
+            amount[k] += rows[k, n] * r0 + rows[k, half + n] * r1 + rows[k, n + 1] * r2 + rows[k, half + n + 1] * r3
+        for k in range(0, count, 4):  # cross has rows to spare
+            a0, a1, a2, a3 = _four(rows, k, n, half)
+            b0, b1, b2, b3 = _four(rows, k + 1, n, half)
+            c0, c1, c2, c3 = _four(rows, k + 2, n, half)
+            d0, d1, d2, d3 = _four(rows, k + 3, n, half)
+            row_a, row_b, row_c, row_d = cross[k], cross[k + 1], cross[k + 2], cross[k + 3]
+            for j in range(width):
+                w, x, y, z = j0[j], j1[j], j2[j], j3[j]
+                row_a[j] += a0 * w + a1 * x + a2 * y + a3 * z
+                row_b[j] += b0 * w + b1 * x + b2 * y + b3 * z
+                row_c[j] += c0 * w + c1 * x + c2 * y + c3 * z
+                row_d[j] += d0 * w + d1 * x + d2 * y + d3 * z
+    if half % 2:
+        n = half - 1
+        for k in range(count):
+            a0, a1 = rows[k, n], rows[k, half + n]
+            row = cross[k]
+            amount[k] += a0 * res[2 * n] + a1 * res[2 * n + 1]
+            for j in range(width):
+                row[j] += a0 * jac[2 * n, j] + a1 * jac[2 * n + 1, j]
+    for k in range(count):
+        row, total = cross[k], amount[k]
+        for m in range(k):
+            a, before = root[k, m], cross[m]
+            total -= a * amount[m]
+            for j in range(width):
+                row[j] -= a * before[j]
+        a = np.float32(1.0) / root[k, k]
+        amount[k] = total * a
+        for j in range(width):
+            row[j] *= a
+    for k in range(count):
+        row, a = cross[k], amount[k]
+        for i in range(p):
+            b, out = row[i], square[i]
+            gradient[i] -= a * b
+            for j in range((i // 16 + 1) * 16):
+                out[j] -= b * row[j]
+
+
+@_fast
+def _normal(jac, res, gradient, square):  # type: ignore[no-untyped-def]
+    """Gradient = J^T r and, lower half, square = J^T J; rows padded to a multiple of 4 and columns of 16 with zeros.
 
     Four rows at a time: a quarter of the traffic on the matrix. Expressions are local, so most products are zero.
     """
@@ -261,7 +438,12 @@ def _normal(jac, res, gradient, hessian, square):  # type: ignore[no-untyped-def
             row = square[i]
             for j in range((i // 16 + 1) * 16):
                 row[j] += a0 * j0[j] + a1 * j1[j] + a2 * j2[j] + a3 * j3[j]
-    for i in range(p):
+
+
+@_fast
+def _mirror(square, hessian):  # type: ignore[no-untyped-def]
+    """The whole symmetric matrix from its lower half."""
+    for i in range(hessian.shape[0]):
         for j in range(i + 1):
             hessian[i, j] = square[i, j]
             hessian[j, i] = square[i, j]
@@ -280,6 +462,8 @@ def linearise(  # type: ignore[no-untyped-def]
     scale,  # (T,) float32: 1 / standard deviation in pixels
     cauchy,  # float32
     intrinsics,  # (4,) float32: fx, fy, cx, cy
+    sway,  # (T, 2, 3) float32: what a metre in the head's frame adds to a residual
+    modes,  # (K, 3, L) float32 metres: noise that neighbouring landmarks share, of amounts ~ N(0, 1); K may be 0
     # Each part of the landmark model: rest (3 N), across (C, 3 N), linear (N, 3, C), corrective (27 or 0, 3 N),
     # entries (N, 27 or 0, 3), bends (N, 3).
     root_rest, root_across, root_linear, root_corrective, root_entries, root_bends,
@@ -294,17 +478,24 @@ def linearise(  # type: ignore[no-untyped-def]
     """Cost, gradient and Gauss-Newton matrix of the landmarks and pairs of all frames.
 
     With s = |r|^2 / cauchy^2 and r the residual over its standard deviation, a landmark costs
-    w cauchy^2 / 2 log(1 + s) and enters the normal equations with the weight w / (1 + s).
+    w cauchy^2 / 2 log(1 + s) and enters the normal equations with the weight w / (1 + s). Modes of noise move the
+    residuals by the amounts z that leave the lowest cost, |z|^2 / 2 included; they are eliminated frame by frame.
     """
     num_frames, num_points = weights.shape
-    num_linear = codes.shape[1]
+    num_linear, num_modes = codes.shape[1], modes.shape[0]
+    half = num_points + pairs.shape[0]
     cc = cauchy * cauchy
     rows = (2 * (num_points + pairs.shape[0]) + 3) // 4 * 4
     columns = (num_linear + 15 + 15) // 16 * 16
     for block in prange((num_frames + _BLOCK - 1) // _BLOCK):
         jac = np.zeros((rows if derive else 2, columns), np.float32)
         square = np.zeros((columns, columns), np.float32)
-        res, factors = np.zeros(rows, np.float32), np.zeros(num_points, np.float32)
+        res, factors = np.zeros(rows, np.float32), np.zeros(half, np.float32)
+        arms, clean = np.zeros((num_points, 9), np.float32), np.zeros((num_points, 2), np.float32)
+        noise, noise_rows = np.zeros((num_modes, 2 * half), np.float32), np.zeros((num_modes, 2 * half), np.float32)
+        noise_root, amount = np.zeros((num_modes, num_modes), np.float32), np.zeros(num_modes, np.float32)
+        raw, at, share = np.zeros(2 * half, np.float32), np.zeros(2 * half, np.float32), np.zeros(half, np.float32)
+        cross = np.zeros(((num_modes + 3) // 4 * 4, columns), np.float32)
         root = np.zeros(root_rest.shape[0], np.float32)
         jaw = np.zeros(jaw_rest.shape[0], np.float32)
         eye = np.zeros(eye_rest.shape[0], np.float32)
@@ -318,14 +509,44 @@ def linearise(  # type: ignore[no-untyped-def]
             _affine(root_rest, root_across, root_corrective, codes[t], turn, root)
             _affine(jaw_rest, jaw_across, jaw_corrective, codes[t], turn, jaw)
             _affine(eye_rest, eye_across, eye_corrective, codes[t], turn, eye)
-            total = _rows(
-                turns[t], jacobians[t], origins[t], observed[t], weights[t], scale[t], cc, intrinsics, num_linear,
-                root, root_linear, root_entries, root_bends,
-                jaw_index, jaw, jaw_linear, jaw_entries, jaw_bends,
-                eye_index, eye_side, eye, eye_linear, eye_entries, eye_bends,
-                points[t], derive, jac, res, factors, changes,
+            _place(
+                turns[t], origins[t], intrinsics, root, jaw_index, jaw, eye_index, eye_side, eye, arms, points[t]
+            )
+            total = 0.0
+            for l in range(num_points):  # noqa: E741
+                clean[l] = observed[t, l]
+            if num_modes:
+                s = scale[t]
+                for l in range(num_points):  # noqa: E741
+                    share[l] = weights[t, l]
+                    raw[l] = (points[t, l, 0] - observed[t, l, 0]) * s
+                    raw[half + l] = (points[t, l, 1] - observed[t, l, 1]) * s
+                for q in range(half - num_points):
+                    i, j, n = pairs[q, 0], pairs[q, 1], num_points + q
+                    usable = share[i] > np.float32(0.0) and share[j] > np.float32(0.0)
+                    share[n] = pair_weights[t, q] if usable else np.float32(0.0)
+                    raw[n], raw[half + n] = raw[i] - raw[j], raw[half + i] - raw[half + j]
+                _see_noise(sway[t], modes, pairs, noise)
+                _find_noise(noise, raw, share, cc, at, noise_rows, noise_root, amount)
+                for k in range(num_modes):
+                    total += 0.5 * amount[k] * amount[k]
+                    a = amount[k] / s
+                    for l in range(num_points):  # noqa: E741
+                        clean[l, 0] -= a * noise[k, l]
+                        clean[l, 1] -= a * noise[k, half + l]
+            total += _rows(
+                turns[t], jacobians[t], origins[t], arms, points[t], clean, weights[t], scale[t], cc, intrinsics,
+                num_linear, root_linear, root_entries, root_bends,
+                jaw_index, jaw_linear, jaw_entries, jaw_bends,
+                eye_index, eye_side, eye_linear, eye_entries, eye_bends,
+                derive, jac, res, factors, changes,
             )  # fmt: skip
             total += _pair_rows(pairs, pair_weights[t], cc, num_points, derive, jac, res, factors)
             cost[t] = total
             if derive:
-                _normal(jac, res, gradient[t], hessian[t], square)
+                _normal(jac, res, gradient[t], square)
+                if num_modes:
+                    _eliminate_noise(
+                        jac, res, noise, factors, amount, noise_rows, noise_root, cross, gradient[t], square
+                    )
+                _mirror(square, hessian[t])

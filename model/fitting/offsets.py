@@ -6,6 +6,10 @@ the error is given codes of its own, like those of the shape: the landmarks of a
 in the head's frame, a sum of modes with codes ~ N(0, 1). The modes are principal components of the errors seen on
 synthetic people whose truth is known (``python -m benchmarks.detector_offsets``); they belong to the detector and the
 mesh of its points, and so to every head.
+
+What is left after that changes from frame to frame, and neighbours still share it. Further modes, learned from the
+same people, say how (``noise_modes``): the fit takes what they explain for noise, frame by frame, before it believes a
+turn or an expression in it.
 """
 
 from __future__ import annotations
@@ -30,18 +34,41 @@ def offset_modes() -> np.ndarray:
     Raises:
         ModelFileError: the file is missing or of another form.
     """
+    return _stored("modes", "offsets")
+
+
+@lru_cache(maxsize=1)
+def noise_modes() -> np.ndarray:
+    """(478, 3, K) float32 metres, head frame: errors of a single frame, beyond a person's own, that landmarks share.
+
+    An error of a frame is a sum of them with amounts ~ N(0, 1); the strongest mode first.
+
+    Raises:
+        ModelFileError: the file is missing or of another form.
+    """
+    return _stored("noise", "noise_modes")
+
+
+def _stored(name: str, setting: str) -> np.ndarray:
     try:
-        modes = load_file(FILE)["modes"].astype(np.float32)
+        modes = load_file(FILE)[name].astype(np.float32)
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise ModelFileError(
             f"The detector's offsets cannot be read ({error})",
-            hint="Install the package again, or set flame.offsets=0.",
+            hint=f"Install the package again, or set flame.{setting}=0.",
             path=FILE,
         ) from error
     if modes.ndim != 3 or modes.shape[:2] != (478, 3) or not np.isfinite(modes).all():
         raise ModelFileError(f"The detector's offsets should be finite (478, 3, K), they are {modes.shape}", path=FILE)
     modes.flags.writeable = False
     return modes
+
+
+def frame_noise(count: int, num_landmarks: int = 478) -> np.ndarray:
+    """(N, 3, L) float32 metres: the ``count`` strongest modes of noise, none for points that are not the detector's."""
+    if count == 0 or num_landmarks != 478:
+        return np.zeros((0, 3, num_landmarks), np.float32)
+    return np.ascontiguousarray(noise_modes()[:, :, :count].transpose(2, 1, 0))
 
 
 def with_offsets(model: LandmarkModel, count: int) -> LandmarkModel:

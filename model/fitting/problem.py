@@ -6,7 +6,7 @@ left eye 3, right eye 3, rotation 3, origin 3 (the root joint in the camera fram
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,10 +49,16 @@ class Observations:
     """(T,) float64: distance between the eyes, pixels, never less than half its median over the clip."""
     seen: np.ndarray
     """(T,) bool."""
+    sway: np.ndarray
+    """(T, 2, 3) float32: what a metre in the head's frame moves a landmark, in standard deviations (``modes``)."""
+    modes: np.ndarray
+    """(K, 3, 478) float32 metres, head frame: errors that neighbouring landmarks share in a frame, of amounts
+    ~ N(0, 1); K may be 0."""
 
     def select(self, frames: np.ndarray | slice) -> Observations:
         """The same for some frames."""
-        return Observations(*(getattr(self, name)[frames] for name in self.__dataclass_fields__))
+        own = {name: getattr(self, name)[frames] for name in self.__dataclass_fields__ if name != "modes"}
+        return replace(self, **own)
 
 
 PAIRS = np.array(LIP_PAIRS + LID_PAIRS, dtype=np.int64)
@@ -90,6 +96,8 @@ def observe(
         config.noise * distance,
         distance,
         seen.copy(),
+        np.zeros((num, 2, 3), np.float32),
+        np.zeros((0, 3, landmarks.shape[1]), np.float32),
     )
 
 
@@ -225,6 +233,7 @@ def linearise(
         _single(codes[:, ORIGIN]), seen.landmarks, seen.weights, PAIRS, seen.pair_weights,
         _single(1.0 / seen.deviation), np.float32(config.cauchy),
         np.array([camera.fx, camera.fy, camera.cx, camera.cy], np.float32),
+        seen.sway, seen.modes,
         *arrays(model.root), model.jaw.index, *arrays(model.jaw), model.eye.index, model.eye_side, *arrays(model.eye),
         points, cost, gradient, hessian, derive,
     )  # fmt: skip

@@ -124,7 +124,8 @@ def solve_codes(
         extra: added to the cost of every frame, e.g. a photometric term.
 
     Returns:
-        Codes (T, P) of the lowest cost found for each frame, and the linearisation there.
+        Codes (T, P) of the lowest cost found for each frame, and points and cost there; the derivatives may be those
+        of a step before.
     """
     codes = start.copy()
     num, _ = codes.shape
@@ -137,8 +138,8 @@ def solve_codes(
         bends = _bend(at, root)
         return _share(bends, priors.smooth, num), _unbend(priors.smooth * bends * root[:, None], num)
 
-    def evaluate(at: np.ndarray) -> Linearisation:
-        found = linearise(model, at, seen, camera, priors, config)
+    def evaluate(at: np.ndarray, derive: bool = True) -> Linearisation:
+        found = linearise(model, at, seen, camera, priors, config, derive)
         if extra is not None:
             cost, gradient, hessian = extra(at)
             found.cost += cost
@@ -149,7 +150,8 @@ def solve_codes(
     here = evaluate(codes)
     share, slope = smoothing(codes)
     damping = np.full(num, 1e-3)
-    for number in range(iterations if iterations is not None else config.iterations):
+    most = iterations if iterations is not None else config.iterations
+    for number in range(most):
         diagonal = np.diagonal(here.hessian, axis1=1, axis2=2)
         damped = damping[:, None] * diagonal + 1e-9
         try:
@@ -158,7 +160,11 @@ def solve_codes(
             damping = np.clip(damping * 100, 1e-4, 1e6)
             continue
         trial = codes + _step_scale(step, codes) * step
-        there = evaluate(trial)
+        # The last step needs no derivatives. If one that promises to be the last is not, they are made up for.
+        promised = -0.5 * float(np.sum((here.gradient + slope) * step))
+        last = number >= MIN_ITERATIONS and promised <= config.tolerance * float(here.cost.sum() + share.sum())
+        closing = extra is None and (last or number + 1 == most)
+        there = evaluate(trial, derive=not closing)
         there_share, there_slope = smoothing(trial)
         before, after = here.cost + share, there.cost + there_share
         better = (after <= before * (1 + 1e-7)) & np.isfinite(after)
@@ -181,11 +187,13 @@ def solve_codes(
         gain = total - mixed_total
         if gain > 0:
             codes, share, slope = mixed, mixed_share, mixed_slope
-            for name in ("points", "cost", "gradient", "hessian"):
+            for name in ("points", "cost") if closing else ("points", "cost", "gradient", "hessian"):
                 getattr(here, name)[take] = getattr(there, name)[take]
         # Near the optimum float32 noise refuses steps of some frames: they are done, and keep no other waiting.
         if number >= MIN_ITERATIONS and gain <= config.tolerance * total:
             break
+        if closing and gain > 0 and number + 1 < most:
+            here = evaluate(codes)
     return codes, here
 
 

@@ -43,6 +43,7 @@ def stages(config: FitConfig) -> tuple[FitStage, ...]:
     data = (
         Loss("landmarks", f"Cauchy {config.cauchy:g} at {config.noise:.2%} of eye distance, /{config.redundancy:g}"),
         Loss("lip and lid vectors", f"{config.lip_pairs:g} and {config.lid_pairs:g}, /{config.redundancy:g}"),
+        Loss("shared noise", f"{config.noise_modes} modes of the detector's error in a frame, eliminated"),
         Loss("expression prior", f"sd {config.expression_sd:g}, limits [0, 1] at sd {config.expression_limit_sd:g}"),
         Loss("jaw and eye priors", f"sd {config.jaw_sd:g} and {config.eye_sd:g} rad, eyes alike at "
                                    f"{config.eye_difference_sd:g} rad"),

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from model.camera import Camera
 from model.fitting.config import FitConfig
+from model.fitting.kernels import NOISE_STEPS
 from model.fitting.landmark_model import MOTION, LandmarkModel
 from model.fitting.problem import PAIRS, Linearisation, Observations, Priors, smoothing_weights
 from model.fitting.solve import MAX_LINEAR_STEP, MAX_STEP, MIN_ITERATIONS, ExtraTerm
@@ -58,6 +59,10 @@ class _Frames:
     """(T,) 1 / standard deviation."""
     cauchy: float
     camera: Camera
+    sway: Tensor
+    """(T, 2, 3), see ``Observations``."""
+    modes: Tensor
+    """(K, 3, L)."""
     mean: Tensor
     """(T or 1, P) of the priors, and the other fields of Priors, wide."""
     precision: Tensor
@@ -183,6 +188,7 @@ def _upload(
         upload_points(model, place),
         single(seen.landmarks), single(seen.weights), torch.as_tensor(PAIRS, device=place), single(seen.pair_weights),
         single(1.0 / seen.deviation), config.cauchy, camera,
+        single(seen.sway), single(seen.modes),
         wide(priors.mean), wide(priors.precision), wide(priors.lower), wide(priors.upper),
         wide(priors.limit_precision), priors.ties,
     )  # fmt: skip
@@ -242,7 +248,13 @@ def _data(frames: _Frames, codes: Tensor, window: slice, derive: bool) -> tuple[
     weights = torch.cat([weight, pair_weight], dim=1)
     cc = frames.cauchy**2
     ratio = residuals.square().sum(-1) / cc
+    noise = _Noise.of(frames, window, residuals, weights, cc) if len(frames.modes) else None
+    if noise is not None:
+        residuals = noise.residuals
+        ratio = residuals.square().sum(-1) / cc
     cost = 0.5 * cc * (weights * torch.log1p(ratio)).sum(1, dtype=_WIDE)
+    if noise is not None:
+        cost = cost + 0.5 * noise.amount.square().sum(1, dtype=_WIDE)
     if not derive:
         return points, cost, points.new_zeros(num, 0), points.new_zeros(num, 0, 0)
 
@@ -255,8 +267,56 @@ def _data(frames: _Frames, codes: Tensor, window: slice, derive: bool) -> tuple[
 
     factor = (weights / (1 + ratio)).sqrt()[..., None]
     rows = torch.cat([jacobian, jacobian[:, first] - jacobian[:, second]], dim=1).mul_(factor[..., None]).flatten(1, 2)
-    gradient = (rows.mT @ (factor * residuals).flatten(1)[..., None])[..., 0]
-    return points, cost, gradient.to(_WIDE), rows.mT @ rows
+    weighted = (factor * residuals).flatten(1)[..., None]
+    gradient, hessian = (rows.mT @ weighted)[..., 0], rows.mT @ rows
+    if noise is not None:
+        noise.eliminate(rows, weighted, factor, gradient, hessian)
+    return points, cost, gradient.to(_WIDE), hessian
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """Errors that the landmarks of a frame share, found and eliminated frame by frame; see the kernels."""
+
+    seen: Tensor
+    """(T, K, L + Q, 2) what an amount of 1 adds to the residuals."""
+    amount: Tensor
+    """(T, K) the most probable amounts."""
+    residuals: Tensor
+    """(T, L + Q, 2) with them."""
+
+    @staticmethod
+    def of(frames: _Frames, window: slice, raw: Tensor, weights: Tensor, cc: float) -> _Noise:
+        """Find the amounts at raw residuals (T, L + Q, 2) with weights (T, L + Q)."""
+        seen = torch.einsum("tix,kxl->tkli", frames.sway[window], frames.modes)
+        first, second = frames.pairs.unbind(1)
+        seen = torch.cat([seen, seen[:, :, first] - seen[:, :, second]], dim=2)
+        residuals, amount = raw, raw.new_zeros(seen.shape[:2])
+        for _ in range(NOISE_STEPS):
+            now = weights / (1 + residuals.square().sum(-1) / cc)
+            rows = (now[:, None, :, None] * seen).flatten(2)
+            right = -(rows @ raw.flatten(1)[..., None])
+            amount = torch.cholesky_solve(right, _noise_root(rows, seen.flatten(2)))[..., 0]
+            residuals = raw + torch.einsum("tk,tkli->tli", amount, seen)
+        return _Noise(seen, amount, residuals)
+
+    def eliminate(self, rows: Tensor, weighted: Tensor, factor: Tensor, gradient: Tensor, hessian: Tensor) -> None:
+        """Schur complement, in place: gradient (T, P) and hessian (T, P, P) of the Jacobian ``rows`` (T, N, P)."""
+        own = (factor[:, None] * self.seen).flatten(2)
+        slope = self.amount[..., None] + own @ weighted
+        cross = torch.linalg.solve_triangular(
+            _noise_root(own, own), torch.cat([own @ rows, slope], dim=2), upper=False
+        )
+        both = cross[..., :-1].mT @ cross
+        hessian -= both[..., :-1]
+        gradient -= both[..., -1]
+
+
+def _noise_root(rows: Tensor, other: Tensor) -> Tensor:
+    """Cholesky factors (T, K, K) of 1 + rows other^T, which is symmetric."""
+    matrix = rows @ other.mT
+    torch.diagonal(matrix, dim1=1, dim2=2).add_(1.0)
+    return torch.linalg.cholesky_ex(matrix)[0]
 
 
 def _bend(codes: Tensor, root: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def run(context: StageContext, config: FlameConfig) -> Mapping[str, Any]:
 
 STAGE: Stage[FlameConfig] = Stage(
     name="flame",
-    version="11",
+    version="12",
     unit="clip",
     config=FlameConfig,
     run=run,

@@ -89,8 +89,13 @@ def run(context: StageContext, config: ShapeConfig) -> Mapping[str, Any]:
                 [crop_camera(*size, entry["crop"], focal) for focal in config.focals],
                 blendshapes=seen["blendshapes"],
                 blendshape_names=BLENDSHAPES,
-                # Without the detector's offsets: what tells people and focal lengths apart was measured without them.
-                config=replace(config, shape_frames=min(config.shape_frames, config.evidence_frames), offsets=0),
+                # Without the detector's errors: what tells people and focal lengths apart was measured without them.
+                config=replace(
+                    config,
+                    shape_frames=min(config.shape_frames, config.evidence_frames),
+                    offsets=0,
+                    noise_modes=0,
+                ),
             )
         except SkippedClip as error:
             raise SkippedClip(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import numba
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -110,3 +112,59 @@ def test_result_does_not_depend_on_threads_or_on_the_batch(bent: MadeHead) -> No
         numba.set_num_threads(before)
     for name in ("points", "cost", "gradient", "hessian"):
         assert (getattr(whole, name)[13:] == getattr(part, name)).all(), name
+
+
+def with_noise(seen: Observations, count: int) -> Observations:
+    rng = np.random.default_rng(6)
+    sway, waves = rng.normal(size=(len(seen.seen), 2, 3)), np.cumsum(rng.normal(size=(count, 3, 478)), axis=2)
+    modes = waves / waves.std(axis=2, keepdims=True)
+    return replace(seen, sway=sway.astype(np.float32), modes=modes.astype(np.float32))
+
+
+@pytest.mark.parametrize("count", [1, 4, 7])
+def test_shared_noise_is_eliminated_as_if_it_had_codes_of_its_own(bent: MadeHead, count: int) -> None:
+    model, codes, seen = scene(bent, num=2)
+    seen = with_noise(seen, count)
+    config = replace(CONFIG, cauchy=1e4)  # least squares: the amounts of noise are found in one step
+    found = linearise(model, codes, seen, CAMERA, no_priors(codes.shape[1]), config)
+    pairs = torch.as_tensor(PAIRS)
+    seen_modes = torch.as_tensor(np.einsum("tix,kxl->tlik", seen.sway, seen.modes), dtype=torch.float64)
+    frame = 0
+
+    def weighted(r: torch.Tensor) -> torch.Tensor:
+        """Residuals (478, 2, ...) and those of pairs times the roots of their weights, (rows, ...)."""
+        w = torch.as_tensor(seen.weights[frame], dtype=torch.float64)
+        v = torch.as_tensor(seen.pair_weights[frame], dtype=torch.float64)
+        v = torch.where((w[pairs] > 0).all(1), v, 0.0)
+        both = torch.cat([r, r[pairs[:, 0]] - r[pairs[:, 1]]])
+        return (torch.cat([w, v]).sqrt().reshape(-1, *[1] * (r.dim() - 1)) * both).flatten(0, 1)
+
+    def residual(at: torch.Tensor) -> torch.Tensor:
+        points = project(bent, at[None])[0] - torch.as_tensor(seen.landmarks[frame], dtype=torch.float64)
+        return weighted(points / float(seen.deviation[frame]))
+
+    noise = weighted(seen_modes[frame])
+    precision = torch.eye(count) + noise.mT @ noise
+    at = torch.tensor(codes[frame])
+    r, jacobian = residual(at), torch.autograd.functional.jacobian(residual, at)
+    left = torch.eye(len(r)) - noise @ torch.linalg.solve(precision, noise.mT)
+    hessian = jacobian.mT @ left @ jacobian
+    np.testing.assert_allclose(found.cost[frame], 0.5 * float(r @ left @ r), rtol=1e-4)
+    plain = (jacobian.mT @ jacobian).numpy()
+    scale = np.sqrt(np.diagonal(plain)) + 1e-9
+    assert np.abs((plain - hessian.numpy()) / np.outer(scale, scale)).max() > 0.05, "the noise must matter"
+    assert np.abs((found.hessian[frame] - hessian.numpy()) / np.outer(scale, scale)).max() < 2e-4
+    expected = (jacobian.mT @ left @ r).numpy()
+    assert np.abs((found.gradient[frame] - expected) / (scale * float(r.norm()))).max() < 2e-4
+
+
+def test_shared_noise_explains_and_a_face_unseen_has_none(bent: MadeHead) -> None:
+    model, codes, seen = scene(bent)
+    noisy = with_noise(seen, 4)
+    plain, found = evaluate(model, codes, seen), evaluate(model, codes, noisy)
+    there = seen.seen
+    assert (found.cost[there] < plain.cost[there]).all()
+    assert (found.cost[~there] == 0).all() and not found.gradient[~there].any()
+    np.testing.assert_array_equal(found.points, plain.points)
+    np.testing.assert_array_equal(evaluate(model, codes, noisy, derive=False).cost, found.cost)
+    assert np.linalg.eigvalsh(found.hessian[there].astype(np.float64)).min() > -1e-4 * found.hessian[there].max()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from model.fitting import inputs, offsets
 from model.fitting.config import FitConfig
@@ -37,8 +38,6 @@ def learned(modes: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
 
 def spoilt(model: LandmarkModel, truth: Truth, modes: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Landmarks (T, 478, 2) of a detector with these offsets, to first order."""
-    from scipy.spatial.transform import Rotation
-
     e = len(NAMES)
     turn = Rotation.from_rotvec(truth.codes[:, e + 9 : e + 12]).as_matrix()
     moved = np.einsum("tab,lb->tla", turn, modes @ codes)
@@ -52,6 +51,35 @@ def test_the_learned_modes_are_millimetres_of_a_smooth_field() -> None:
     assert 0.001 < np.median(reach) < 0.004
     strength = np.square(modes).sum(axis=(0, 1))
     assert strength[0] > strength[10] > strength[39] > 0
+
+
+def test_the_learned_noise_is_less_than_the_offsets_and_fades() -> None:
+    modes = offsets.noise_modes().astype(np.float64)
+    assert modes.shape == (478, 3, 20) and not offsets.noise_modes().flags.writeable
+    assert 0.0003 < np.median(np.sqrt(np.square(modes).sum(axis=(1, 2)))) < 0.0015
+    strength = np.square(modes).sum(axis=(0, 1))
+    assert strength[0] > strength[5] > strength[19] > 0
+    taken = offsets.frame_noise(6)
+    np.testing.assert_array_equal(taken.transpose(2, 1, 0), offsets.noise_modes()[:, :, :6])
+    assert offsets.frame_noise(0).shape == (0, 3, 478) and offsets.frame_noise(6, 68).shape == (0, 3, 68)
+
+
+def test_noise_that_landmarks_share_turns_the_head_less_when_it_is_known(model: LandmarkModel, truth: Truth) -> None:
+    rng = np.random.default_rng(8)
+    amount = rng.normal(size=(len(truth.landmarks), 16))
+    e = len(NAMES)
+    turn = Rotation.from_rotvec(truth.codes[:, e + 9 : e + 12]).as_matrix()
+    moved = np.einsum("tab,lbk,tk->tla", turn, offsets.noise_modes()[:, :, :16], amount)
+    marks = truth.landmarks + moved[..., :2] * CAMERA.fx / truth.codes[:, None, -1:]
+    valid = np.ones(len(marks), bool)
+
+    def error(noise: int) -> float:
+        config = replace(CONFIG, offsets=0, noise_modes=noise)
+        found = fit_landmarks(model, marks, valid, CAMERA, config=config, shape=truth.shape)
+        true = Rotation.from_rotvec(truth.codes[:, e + 9 : e + 12])
+        return float((Rotation.from_rotvec(found.rotation) * true.inv()).magnitude().mean())
+
+    assert error(16) < 0.8 * error(0)
 
 
 def test_a_broken_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,8 @@ def scene(shape_known: bool, num: int = 16) -> tuple[LandmarkModel, np.ndarray, 
     seen = np.ones(num, dtype=bool)
     seen[3] = False
     seen_at = observe(rng.uniform(100, 400, (num, 478, 2)), seen, rng.uniform(0, 1, (num, 2)), trust, CONFIG)
+    sway, modes = rng.normal(size=(num, 2, 3)), 0.3 * rng.normal(size=(5, 3, 478))
+    seen_at = replace(seen_at, sway=sway.astype(np.float32), modes=modes.astype(np.float32))
     return model, codes, seen_at, make_priors(model, rng.uniform(0, 0.3, (num, E + 1)), CONFIG)
 
 
