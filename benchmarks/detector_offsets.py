@@ -94,7 +94,8 @@ def person_offsets(seen: Views) -> np.ndarray:
 
 def frame_errors(seen: Views, offsets: np.ndarray) -> np.ndarray:
     """(N, 478, 3) metres, head frame: what a person's own offsets (478, 3) leave in each picture, as far as it is seen:
-    nothing along the line of sight, nothing of what is turned away."""
+    nothing along the line of sight, nothing of what is turned away.
+    """
     left = seen.residual - np.einsum("nlia,la->nli", seen.derivative, offsets)
     return np.einsum("nlia,nli->nla", seen.derivative, left) * (seen.facing > 0.5)[..., None]
 

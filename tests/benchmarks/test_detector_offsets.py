@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.detector_offsets import person_offsets, principal_modes, unexplained, views
+from benchmarks.detector_offsets import Views, frame_errors, person_offsets, principal_modes, unexplained, views
 from model.camera import Camera, project
 from model.head.load import load_head
 
@@ -54,3 +54,13 @@ def test_without_turns_depth_stays_at_its_prior() -> None:
     seen = project(points, CAMERA).numpy() + np.array([1.0, 0.0])
     found = person_offsets(views(head, np.zeros(head.num_shape), zero, CAMERA, seen))
     assert np.median(found[:, 0]) == pytest.approx(1.0 / 1500, rel=0.25) and np.abs(found[:, 2]).max() < 2e-4
+
+
+def test_errors_of_a_frame_are_what_offsets_leave_where_it_is_seen() -> None:
+    rng = np.random.default_rng(5)
+    derivative = np.tile(np.eye(3)[:2], (4, 478, 1, 1))  # seen straight on
+    offsets, errors = 0.002 * rng.normal(size=(478, 3)), 0.001 * rng.normal(size=(4, 478, 3))
+    facing = np.where(np.arange(478) % 5 == 0, 0.2, 0.9)
+    seen = Views((offsets + errors)[..., :2], derivative, np.tile(facing, (4, 1)))
+    errors[..., 2] = errors[:, facing < 0.5] = 0.0
+    np.testing.assert_allclose(frame_errors(seen, offsets), errors, atol=1e-12)
