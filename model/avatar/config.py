@@ -37,11 +37,11 @@ class AvatarConfig:
     coarse_share: float = 0.2
     """Share of the fit that works on pictures of half the size."""
     densify_rounds: int = 6
-    """How often Gaussians are split, cloned and pruned."""
+    """How often Gaussians are split and pruned."""
     densify_until: float = 0.6
     """Share of the fit after which the count of Gaussians stays."""
     densify_share: float = 0.08
-    """Largest share of the Gaussians that one round splits or clones: those whose gradient on the screen is largest."""
+    """Largest share of the Gaussians that one round splits: those whose gradient on the screen is largest."""
     max_gaussians: int = 40_000
     """Largest count; each face keeps at least one whatever this says."""
     prune_opacity: float = 0.02

@@ -80,8 +80,12 @@ class Footage:
         return np.logical_and.reduce([np.asarray(self.valid, bool), *finite])
 
 
-def from_row(row: Mapping[str, Any]) -> Footage:
-    """Footage of a row of a dataset, as ``rsat_data.load`` gives them.
+def from_row(row: Mapping[str, Any], pictures_of: Callable[[str], Pictures] | None = None) -> Footage:
+    """Footage of a row of a dataset, as ``rsat_data.load`` gives them; nothing is decoded yet.
+
+    Args:
+        row: of triplets.
+        pictures_of: gives the frames of the column ``video`` or ``matte``; None keeps the row's own bytes in memory.
 
     Raises:
         DatasetError: the row holds no video.
@@ -89,18 +93,19 @@ def from_row(row: Mapping[str, Any]) -> Footage:
     count = int(row["num_frames"])
     video, matte = row["video"], row["matte"]
     name = str(row["row_id"])
+    bare = matte is None or matte["bytes"] is None
     if video is None or video["bytes"] is None:
         raise DatasetError(
             f"Row {name} has no video.", hint="Datasets made without pictures hold codes and sound only."
         )
     return Footage(
         row_id=name,
-        camera=Camera(**{key: value for key, value in row["camera"].items()}),
+        camera=Camera(**row["camera"]),
         shape=np.array(row["shape"], np.float32),
         codes={key: np.array(row[key], np.float32).reshape(count, -1) for key in CODE_NAMES},
         valid=np.array(row["valid"], bool),
-        frames=Video(video["bytes"], count, name),
-        mattes=None if matte is None or matte["bytes"] is None else Video(matte["bytes"], count, name, grey=True),
+        frames=pictures_of("video") if pictures_of else Video(video["bytes"], count, name),
+        mattes=None if bare else pictures_of("matte") if pictures_of else Video(matte["bytes"], count, name, grey=True),
         head_model=str(row["head_model"] or ""),
     )
 

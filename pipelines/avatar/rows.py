@@ -9,9 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.avatar.footage import Footage, Video
-from model.camera import Camera
-from model.head.load import CODE_NAMES
+from model.avatar.footage import Footage, Video, from_row
 from rsat_data.errors import SkippedSubject
 from rsat_data.reader import Dataset, Row, load
 
@@ -99,18 +97,8 @@ def collect(source: Path, rows: Iterable[str], subject: str) -> Material:
 
 
 def footage_of(row: Row, shelf: Shelf) -> Footage:
-    """One row with video and matte as footage; nothing is decoded yet."""
-    count = int(row["num_frames"])
-    return Footage(
-        row_id=str(row["row_id"]),
-        camera=Camera(**row["camera"]),
-        shape=np.array(row["shape"], np.float32),
-        codes={name: np.array(row[name], np.float32).reshape(count, -1) for name in CODE_NAMES},
-        valid=np.array(row["valid"], bool),
-        frames=shelf.pictures(row, "video"),
-        mattes=shelf.pictures(row, "matte") if _has(row, "matte") else None,
-        head_model=str(row["head_model"] or ""),
-    )
+    """One row as footage whose videos the shelf opens and closes; nothing is decoded yet."""
+    return from_row(row, lambda column: shelf.pictures(row, column))
 
 
 def _has(row: Row, column: str) -> bool:

@@ -28,8 +28,8 @@ from rsat_data.manifest import read_manifest
 from rsat_data.progress import Bars
 from rsat_data.workspace import Workspace
 
-#: What fitting takes beside its budget: start of the process, and per frame decoding, preparation and judging.
-#: Measured on two cores with python -m benchmarks.avatar; see docs/avatar_commands.md.
+#: What fitting takes beside its budget: start of the process, and per frame decoding, preparation and judging. For
+#: the estimate of a dry run alone; two busy cores took about so long.
 START_S, PER_FRAME_S = 8.0, 0.12
 #: Bytes of a finished avatar, in the workspace and in the dataset; and of the pictures kept while it is fitted.
 AVATAR_BYTES = 6_000_000
