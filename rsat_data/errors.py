@@ -132,3 +132,19 @@ class HeadMismatch(DatasetError):
 
 class UnsafeModelFile(ModelFileError):
     """A model file would run code, or refers to things outside itself: it was refused, and nothing of it was run."""
+
+
+class LabelError(RsatError):
+    """The labelling loop cannot go on: votes, clips, project and dataset do not fit together."""
+
+
+class LabelServerError(LabelError):
+    """The label server cannot be reached, or answers with an error."""
+
+
+class LabelAuthError(LabelServerError):
+    """The label server does not accept the token, or there is none."""
+
+
+class LabelProjectError(LabelError):
+    """The project on the label server is gone, or was edited by hand."""
