@@ -14,7 +14,6 @@ A unit is published by one rename of a folder, so a folder under ``units`` is co
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -27,35 +26,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from rsat_data.content import file_sha256
-from rsat_data.errors import DiskFullError, WorkspaceError
+from rsat_data.errors import WorkspaceError
+from rsat_data.files import as_disk_error as as_disk_error
+from rsat_data.files import write_json as write_json
 
 WORK_DIR = ".work"
 DONE = "done.json"
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically: a reader sees the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            json.dump(value, stream, indent=1)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise as_disk_error(error, path) from error
-
-
-def as_disk_error(error: OSError, path: Path) -> Exception:
-    """A :class:`DiskFullError` when the disk or quota is full, else the error itself."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFullError(
-            f"No space is left to write {path}.",
-            hint="Free some space (or choose another --out) and run the same command again: finished work is kept.",
-            path=path,
-        )
-    return error
 
 
 @dataclass(frozen=True)
