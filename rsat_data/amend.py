@@ -38,6 +38,9 @@ AMENDABLE = {
     "clips": ("clip_id", (*_RELATION, "num_votes", "agreement")),
 }
 
+#: The table of votes.
+VOTES = "meta/votes.parquet"
+
 Values = Mapping[str, Mapping[str, Any]]
 """Key of a row -> column -> new value."""
 
@@ -52,6 +55,8 @@ class Amended:
     """Rows in which a value changed."""
     shards: int
     """Shards that were written anew."""
+    votes: int = 0
+    """Votes that were added."""
 
 
 def amend(
@@ -60,15 +65,17 @@ def amend(
     *,
     files: Mapping[str, Path | bytes] | None = None,
     remove: Iterable[str] = (),
+    votes: pa.Table | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Amended:
-    """Give rows of a published dataset new values, and add or remove files of its avatars, in one step.
+    """Give rows of a published dataset new values, add votes, and add or remove files of its avatars, in one step.
 
     Args:
         out: folder of the dataset.
         values: table (triplets, clips) -> key of a row -> column -> value; rows and columns not named stay.
         files: file below ``avatars/`` -> its content, or a file to copy. Those of the same name are replaced.
         remove: files below ``avatars/`` that go; one that is not there is no error.
+        votes: rows for ``meta/votes.parquet``, of any format version; those whose ``vote_id`` is there are left out.
         progress: called with the done share of the bytes.
 
     Raises:
@@ -83,7 +90,8 @@ def amend(
     with DatasetWriter(out, owned=(*OWNED, AVATARS)) as writer:
         changed = {table: _Changes(writer, table, rows) for table, rows in values.items()}
         affected = {file for changes in changed.values() for file in changes.shards}
-        if not affected and not files and not gone & writer.old.keys():
+        table, added = (None, 0) if votes is None else _with_votes(writer, votes)
+        if not affected and not files and not gone & writer.old.keys() and not added:
             return Amended(tuple(sorted(writer.old.values(), key=lambda entry: entry.file)), 0, 0)
         total, done = sum(writer.old[file].bytes for file in affected) or 1, 0
         for changes in changed.values():
@@ -94,13 +102,15 @@ def amend(
                 progress(done / total)
         for file, content in files.items():
             writer.write_file(file, content if isinstance(content, bytes) else content.read_bytes())
+        if table is not None and added:
+            writer.write_table(VOTES, table.schema, [table])
         _follow(writer, "triplets" in changed)
         for file in writer.old.keys() - writer.new.keys() - gone:
             if file.startswith((*OWNED, AVATARS)):
                 writer.keep(file)
         entries = writer.commit()
     progress(1.0)
-    return Amended(tuple(entries), sum(changes.count for changes in changed.values()), len(affected))
+    return Amended(tuple(entries), sum(changes.count for changes in changed.values()), len(affected), added)
 
 
 def finish_interrupted(out: Path) -> None:
@@ -108,6 +118,33 @@ def finish_interrupted(out: Path) -> None:
     if os.path.lexists(out / MANIFEST_NEXT):
         with DatasetWriter(out):
             pass
+
+
+def _with_votes(writer: DatasetWriter, votes: pa.Table) -> tuple[pa.Table, int]:
+    """The table of votes with the new ones at its end, and how many these are."""
+    from schemas.validators import row_problems
+    from schemas.votes import TABLE, upgraded
+
+    try:
+        new = upgraded(votes)
+        old = TABLE.schema.empty_table()
+        if VOTES in writer.old:
+            with _opened(safe_join(writer.root, VOTES)) as file:
+                old = upgraded(file.read())
+    except ValueError as error:
+        raise DatasetError(f"{writer.root}: {error}.", path=writer.root) from error
+    problems = row_problems(new, TABLE)
+    if problems:
+        name = "" if problems[0].row is None else f" {new['vote_id'][problems[0].row]}"
+        raise DatasetError(f"Vote{name}: {problems[0].column} {problems[0].message}.")
+    seen, fresh = set(old["vote_id"].to_pylist()), []
+    for number, name in enumerate(new["vote_id"].to_pylist()):
+        if name not in seen:
+            seen.add(name)
+            fresh.append(number)
+    joined = pa.concat_tables([old, new.take(pa.array(fresh, pa.int64()))]).combine_chunks()
+    # The declared schema with its metadata: the bytes then depend on the rows alone.
+    return pa.Table.from_arrays([one_chunk(column) for column in joined.columns], schema=TABLE.schema), len(fresh)
 
 
 def _check_names(files: Iterable[str]) -> None:

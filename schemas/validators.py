@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas import clips, triplets
+from schemas import clips, triplets, votes
 from schemas.column import Column, Table
 from schemas.version import TABLE_KEY, VERSION_KEY, is_older, is_readable
 
@@ -283,6 +283,39 @@ def _relation(table: pa.Table) -> Iterator[Problem]:
             yield Problem(row, "relation_confidence", f"is {trust:g}, should be in [0, 1]")
 
 
+def _votes(table: pa.Table) -> Iterator[Problem]:
+    """A senior party goes with unequal standing and with nothing else; numbers are in their ranges."""
+    status, senior = table["status"].to_pylist(), table["senior"].to_pylist()
+    for row in range(table.num_rows):
+        if status[row] == "unequal" and senior[row] is None:
+            yield Problem(row, "senior", "is null though status is unequal")
+        if status[row] != "unequal" and senior[row] is not None:
+            yield Problem(row, "senior", f"is {senior[row]!r} though status is {status[row]!r}: should be null")
+    confidence, seconds = _numbers(table, "confidence"), _numbers(table, "seconds_spent")
+    for row in _rows(~((confidence >= 1) & (confidence <= 5))):
+        yield Problem(row, "confidence", f"is {confidence[row]:g}, should be from 1 to 5")
+    for row in _rows((seconds < 0) | np.isinf(seconds)):
+        yield Problem(row, "seconds_spent", f"is {seconds[row]:g}, should be a time")
+    cells = table["evidence"].combine_chunks()
+    flat, parents = pc.list_flatten(cells), pc.list_parent_indices(cells).to_numpy(zero_copy_only=False)
+    start = pc.struct_field(flat, "start").cast(pa.float64()).to_numpy(zero_copy_only=False)
+    end = pc.struct_field(flat, "end").cast(pa.float64()).to_numpy(zero_copy_only=False)
+    for number in _rows(~((start >= 0) & (start <= end))):
+        yield Problem(int(parents[number]), "evidence", f"span {start[number]:.3f}..{end[number]:.3f} s is not a span")
+    early = pc.less(table["updated_at"], table["created_at"])
+    yield from (Problem(row, "updated_at", "is before created_at") for row in _rows(early))
+    if "round" in table.column_names:
+        # Gold answers come from nobody's account, and no account may pass for them.
+        gold = pc.equal(table["round"], "gold")
+        for row in _rows(pc.xor(gold, pc.equal(table["annotator"], votes.GOLD))):
+            yield Problem(
+                row,
+                "annotator",
+                f"is {table['annotator'][row].as_py()!r} in round "
+                f"{table['round'][row].as_py()!r}: {votes.GOLD!r} goes with round gold alone",
+            )
+
+
 def _valid_share(table: pa.Table) -> Iterator[Problem]:
     stated = _numbers(table, "q_valid")
     for row, cell in enumerate(table["valid"]):
@@ -305,4 +338,5 @@ _CHECKS: dict[str, tuple[Callable[[pa.Table], Iterator[Problem]], ...]] = {
         _valid_share,
     ),
     clips.TABLE.name: (_span, _timed("turns"), _relation),
+    votes.TABLE.name: (_votes,),
 }
