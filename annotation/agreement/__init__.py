@@ -1,0 +1,32 @@
+"""How well annotators agree, who they are to be trusted with, and what the votes say together.
+
+:func:`measure` makes a report of a table of votes, :func:`posteriors` the probability of each answer. Both are pure.
+"""
+
+from __future__ import annotations
+
+from annotation.agreement.consensus import posteriors
+from annotation.agreement.report import (
+    ANSWERS,
+    QUESTIONS,
+    AgreementOptions,
+    AgreementReport,
+    Anchoring,
+    Annotator,
+    ClipInfo,
+    Estimate,
+    QuestionAgreement,
+)
+
+__all__ = [
+    "ANSWERS",
+    "QUESTIONS",
+    "AgreementOptions",
+    "AgreementReport",
+    "Anchoring",
+    "Annotator",
+    "ClipInfo",
+    "Estimate",
+    "QuestionAgreement",
+    "posteriors",
+]
