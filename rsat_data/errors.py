@@ -141,6 +141,9 @@ class LabelError(RsatError):
 class LabelServerError(LabelError):
     """The label server cannot be reached, or answers with an error."""
 
+    #: HTTP status of the answer, where there was one.
+    status: int | None = None
+
 
 class LabelAuthError(LabelServerError):
     """The label server does not accept the token, or there is none."""

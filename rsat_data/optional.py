@@ -14,6 +14,8 @@ EXTRAS = {
     "whisperx": "speech",
     "pyannote.audio": "speech",
     "label_studio_sdk": "annotate",
+    # What label_studio_sdk talks over.
+    "httpx": "annotate",
     "gsplat": "gpu",
     "pytorch3d": "gpu",
     "ray": "cluster",
