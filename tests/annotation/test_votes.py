@@ -116,11 +116,7 @@ def test_of_a_persons_votes_on_a_clip_the_last_counts() -> None:
     ]
 
 
-@given(
-    st.lists(
-        st.tuples(st.sampled_from("cd"), st.sampled_from("xy"), st.integers(0, 4), st.booleans()), max_size=12
-    )
-)
+@given(st.lists(st.tuples(st.sampled_from("cd"), st.sampled_from("xy"), st.integers(0, 4), st.booleans()), max_size=12))
 def test_current_votes_are_those_of_the_plain_rule(draws: list[tuple[str, str, int, bool]]) -> None:
     rows = [make_vote(c, f"ann-{a}", at=at, withdrawn=gone, salt=n) for n, (c, a, at, gone) in enumerate(draws)]
     latest: dict[tuple[str, str], dict[str, Any]] = {}
