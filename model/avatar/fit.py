@@ -21,6 +21,7 @@ from model.avatar.evaluate import Bench, evaluate
 from model.avatar.footage import Footage
 from model.avatar.prepare import Material, prepare
 from model.avatar.schedule import Schedule
+from model.avatar.silhouette import with_silhouettes
 from model.avatar.state import State, change_density, show, take_step, validate
 from model.avatar.torso import track_torso
 from model.avatar.track import Track
@@ -92,6 +93,7 @@ def fit_avatar(
     code = torch.as_tensor(np.asarray(shape, np.float32)).to(device)
     if code.shape != (head.num_shape,) or not bool(torch.isfinite(code).all()):
         raise DatasetError(f"The shape code {tuple(code.shape)} is not a finite one of {head.id} ({head.num_shape},).")
+    footage = [with_silhouettes(head, row) for row in footage]
     if config.track_torso:
         footage = [with_torso(head.to("cpu"), row, threads or 1) for row in footage]
     material = prepare(head.to(device), code, footage, config, threads, device)
@@ -184,7 +186,7 @@ def _result(
         "gaussians": len(gaussians),
         "training_frames": len(material.train),
         "test_frames": len(material.division.test),
-        "matte": "given" if all(row.mattes is not None for row in footage) else "mesh",
+        "matte": "given" if all(row.matte == "given" for row in footage) else "mesh",
         "size": size,
     }
     avatar = Avatar(
@@ -205,7 +207,7 @@ def fingerprint(
     digest = hashlib.sha256(json.dumps([_VERSION, head.id, settings], sort_keys=True).encode())
     digest.update(shape.cpu().numpy().tobytes())
     for row in footage:
-        digest.update(json.dumps([row.row_id, len(row), asdict(row.camera), row.mattes is None]).encode())
+        digest.update(json.dumps([row.row_id, len(row), asdict(row.camera), row.matte]).encode())
         for name in sorted(row.codes):
             digest.update(np.ascontiguousarray(row.codes[name]).tobytes())
         digest.update(np.asarray(row.valid, bool).tobytes())

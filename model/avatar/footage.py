@@ -50,6 +50,8 @@ class Footage:
     """(n, H, W) uint8 of a span, 255 where the person is; None where there is no matte."""
     head_model: str = ""
     """Id of the head the codes belong to; "" if unknown."""
+    matte: str = "given"
+    """Where ``mattes`` come from: "given", or "mesh" (see :func:`model.avatar.silhouette.with_silhouettes`)."""
 
     def __len__(self) -> int:
         return len(self.valid)

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from model.avatar import start
 from model.avatar.config import AvatarConfig
-from model.avatar.footage import Division, Footage, Frame, Store, divide, pictures
+from model.avatar.footage import Division, Footage, Store, divide, pictures
 from model.avatar.posing import Torso, pose_on_torso
 from model.avatar.track import Track, make_track
 from model.gaussians import BoundGaussians
 from model.head import HeadModel
-from model.raster import rasterize
 
 _START_FRAMES = 32
 """Training frames that first colours are taken from."""
@@ -59,29 +58,11 @@ def prepare(
     store = Store(config.size)
     try:
         for index, picture in pictures(footage, frames, config.size, threads or 1):
-            if footage[frames[index].row].mattes is None:
-                picture[..., 3] = silhouette(head, rest, footage, frames[index], config.size)
             store.write(index, picture)
     except BaseException:
         store.close()
         raise
     return Material(head, rest, division, train, validation, store)
-
-
-def silhouette(
-    head: HeadModel, rest: tuple[Tensor, Tensor], footage: Sequence[Footage], frame: Frame, size: int
-) -> np.ndarray:
-    """(size, size) uint8, 255 where the tracked mesh on a still torso is: stands in for a matte that is missing.
-
-    The avatar then is what the mesh covers: head, neck and shoulders, hair only where it lies on the scalp.
-    """
-    track = make_track(footage, [frame], head.device)
-    codes = track.at(0)
-    body = Torso.still(head.device).pose(codes, track.rest)
-    with torch.no_grad():
-        vertices = pose_on_torso(head, rest, codes, body).cpu()
-    covered = rasterize(vertices, head.faces.cpu(), track.camera(0, size)).face_id[0] >= 0
-    return covered.numpy().astype(np.uint8) * 255
 
 
 def begin(material: Material, config: AvatarConfig, torso: Torso) -> BoundGaussians:

@@ -12,7 +12,7 @@ import torch
 from model.avatar.avatar import Avatar
 from model.avatar.draw import draw_frames
 from model.avatar.footage import Footage, Frame, pictures
-from model.avatar.orbit import standing, turned
+from model.avatar.orbit import standing, swing_of, turned
 from model.avatar.posing import rest_pose
 from model.head import HeadModel
 from pipelines.avatar.judge import show
@@ -20,8 +20,6 @@ from rsat_data.errors import StageError
 
 CELL, COLUMNS, HEADER, GAP = 256, 4, 46, 4
 _INK, _FAINT, _PAPER = (32, 32, 32), (110, 110, 110), (255, 255, 255)
-_YAW = (-45.0, -15.0, 15.0, 45.0)
-"""Degrees of the views from around."""
 
 
 def write_preview(
@@ -59,7 +57,7 @@ def write_preview(
 
 def _around(avatar: Avatar, head: HeadModel, threads: int) -> list[np.ndarray]:
     codes, camera, centre = standing(avatar, head)
-    yaw = torch.deg2rad(torch.tensor(_YAW))
+    yaw = torch.linspace(*swing_of(avatar.about).yaw, COLUMNS)
     frames = draw_frames(
         avatar,
         head,

@@ -62,8 +62,9 @@ class Shelf:
 def collect(source: Path, rows: Iterable[str], subject: str) -> Material:
     """The rows ``rows`` of the dataset at ``source``.
 
-    Rows without video or matte are left out, and so are rows with another shape code than most frames have: an avatar
-    has one.
+    Rows without video are left out, and so are rows with another shape code than most frames have: an avatar has one.
+    Rows without a matte are left out where the subject has others. Where it has none they are footage without mattes,
+    for :func:`model.avatar.silhouette.with_silhouettes`: the two kinds do not go together, since one has hair.
 
     Raises:
         SkippedSubject: nothing is left, and why.
@@ -75,9 +76,8 @@ def collect(source: Path, rows: Iterable[str], subject: str) -> Material:
     left_out: list[tuple[str, str]] = []
     for name in rows:
         row = data.by_id(name)
-        missing = next((column for column in ("video", "matte") if not _has(row, column)), None)
-        if missing is not None:
-            left_out.append((name, f"no {missing}"))
+        if not _has(row, "video"):
+            left_out.append((name, "no video"))
         elif not np.asarray(row["valid"], bool).any():
             left_out.append((name, "no valid frame"))
         else:
@@ -86,8 +86,12 @@ def collect(source: Path, rows: Iterable[str], subject: str) -> Material:
         reasons = ", ".join(f"{name}: {reason}" for name, reason in left_out[:5])
         raise SkippedSubject(
             f"{subject} has no row that an avatar can be fitted to ({reasons}).",
-            hint="An avatar needs the head crop and its matte; a dataset made without pictures has neither.",
+            hint="An avatar needs the head crop; a dataset made without pictures has none.",
         )
+    bare = [footage for footage in usable if footage.mattes is None]
+    if len(bare) < len(usable):
+        left_out += [(footage.row_id, "no matte, and other rows have one") for footage in bare]
+        usable = [footage for footage in usable if footage.mattes is not None]
     shape = _shared_shape(usable)
     for footage in usable:
         if not np.array_equal(footage.shape, shape):

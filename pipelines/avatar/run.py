@@ -11,11 +11,13 @@ from typing import Any
 import torch
 
 from model.avatar.config import AvatarConfig
-from model.avatar.evaluate import FLOORS
 from model.avatar.files import save_avatar
 from model.avatar.fit import fit_avatar, with_torso
 from model.avatar.footage import Division, divide
+from model.avatar.orbit import seen_angles
+from model.avatar.silhouette import with_silhouettes
 from model.head import load_head
+from pipelines.avatar.floors import against_floors, describe
 from pipelines.avatar.judge import judge_rows
 from pipelines.avatar.preview import write_preview
 from pipelines.avatar.rows import Material, collect
@@ -46,6 +48,7 @@ def run(ctx: StageContext, config: AvatarConfig) -> Mapping[str, Any]:
             hint="Build the dataset again with the head of this installation.",
         )
     material = collect(ctx.source, unit["rows"], unit["subject_id"])
+    material = replace(material, footage=tuple(with_silhouettes(head, row) for row in material.footage))
     if config.track_torso:  # once, for the fit and for all that is drawn after it
         material = replace(material, footage=tuple(with_torso(head, row, ctx.threads) for row in material.footage))
     division = check_frames(material, config, unit["subject_id"])
@@ -72,8 +75,11 @@ def run(ctx: StageContext, config: AvatarConfig) -> Mapping[str, Any]:
     ctx.progress(FIT_SHARE)
     judged = judge_rows(avatar, cpu, material.footage, config.size, ctx.threads)
     ctx.progress(0.97)
+    floors = against_floors(report["metrics"])
     about = {
         **avatar.about,
+        "floors": floors,
+        "seen": seen_angles(avatar, cpu, material.footage, division.train),
         "avatar_id": unit["avatar_id"],
         "subject_id": unit["subject_id"],
         "key": unit["key"],
@@ -92,10 +98,12 @@ def run(ctx: StageContext, config: AvatarConfig) -> Mapping[str, Any]:
             "python": platform.python_version(),
         },
     }
-    save_avatar(replace(avatar, about=about), ctx.out)
+    avatar = replace(avatar, about=about)
+    save_avatar(avatar, ctx.out)
     figures = report["metrics"]["avatar"]
-    floors = {name: report["metrics"][name]["psnr_foreground"] for name in FLOORS if name in report["metrics"]}
-    says = describe(figures["psnr_foreground"], floors, report["gaussians"], report["seconds"])
+    says = describe(
+        figures["psnr_foreground"], floors, report["matte"], report["gaussians"], report["seconds"]
+    )
     write_preview(
         ctx.out / "preview.png",
         avatar,
@@ -112,6 +120,8 @@ def run(ctx: StageContext, config: AvatarConfig) -> Mapping[str, Any]:
         "psnr": figures["psnr_foreground"],
         "ssim": figures["ssim_foreground"],
         "floors": floors,
+        "above_floors": all(floor["above"] for floor in floors.values()),
+        "matte": report["matte"],
         "gaussians": report["gaussians"],
         "seconds": report["seconds"],
         "steps": report["steps"],
@@ -140,8 +150,3 @@ def held_out(material: Material, division: Division) -> dict[str, list[int]]:
         span[1] = frame.time
     return spans
 
-
-def describe(psnr: float, floors: Mapping[str, float], gaussians: int, seconds: float) -> str:
-    """One line for people."""
-    best = max(floors.values(), default=float("nan"))
-    return f"{psnr:.1f} dB on held-out time (best floor {best:.1f} dB), {gaussians} Gaussians, {seconds:.0f} s"

@@ -21,7 +21,7 @@ def _run(ctx: StageContext, config: AvatarConfig) -> Mapping[str, Any]:
 
 STAGE: Stage[AvatarConfig] = Stage(
     name="avatar",
-    version="1",
+    version="2",
     unit="subject",
     config=AvatarConfig,
     run=_run,

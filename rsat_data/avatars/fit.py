@@ -263,6 +263,14 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     click.echo(f"{fitted} avatars fitted, {len(avatars) - fitted} found finished, in {out}/avatars")
     for avatar in avatars:
         click.echo(f"  {avatar['subject_id']}  {avatar['says']}")
+    low = [avatar["subject_id"] for avatar in avatars if not avatar.get("above_floors", True)]
+    if low:
+        click.echo(
+            f"warning: {len(low)} of {len(avatars)} avatars are not above all floors ({', '.join(low[:5])}"
+            f"{', ...' if len(low) > 5 else ''}): a trick without any avatar shows these people as well. A longer "
+            "--budget may help, or preview.png may show what is wrong with the footage.",
+            err=True,
+        )
     if failures:
         click.echo(f"{len(failures)} subjects have none:")
     for item in failures:

@@ -42,6 +42,7 @@ class RenderOptions:
     folder: Path | None = None
     row: str | None = None
     turntable: bool = False
+    full_turn: bool = False
     size: int = 512
     alpha: bool = False
     background: str = "white"
@@ -66,11 +67,11 @@ def run_render(options: RenderOptions) -> int:
 
     place = find_places(options.device, 1, 1)
     if row is None:
-        shot: Shot = still_shot(found)
+        shot: Shot = still_shot(found, full_turn=options.full_turn)
     else:
         drive = drive_of(row, found.avatar.head, found.head.num_expression)
         torso = torso_of_row(found, row, drive, place.threads) if torso_of(found.avatar) is not None else None
-        shot = row_shot(found, drive, options.turntable, torso)
+        shot = row_shot(found, drive, options.turntable, torso, options.full_turn)
     started = time.perf_counter()
     with Bars(enabled=not options.quiet and not options.as_json) as bars:
         bar = bars.bar("render", float(len(shot)), "frames")
@@ -88,6 +89,7 @@ def run_render(options: RenderOptions) -> int:
         "row": None if row is None else row["row_id"],
         "frames": count,
         "frames_interpolated": 0 if shot.drive is None else int((~shot.drive.usable).sum()),
+        "camera_yaw_deg": None if shot.swing is None else shot.swing.yaw_deg(),
         "size": options.size,
         "seconds": round(seconds, 2),
         "frames_per_s": round(count / seconds, 1),
@@ -96,6 +98,12 @@ def run_render(options: RenderOptions) -> int:
         click.echo(json.dumps(facts, indent=1))
     else:
         click.echo(f"{options.target}: {count} frames in {seconds:.1f} s ({facts['frames_per_s']} a second)")
+        if shot.swing is not None and not shot.swing.full:
+            left, right = shot.swing.yaw_deg()
+            click.echo(
+                f"the camera swings from {left:.0f} to {right:.0f} degrees, near what training saw; --full-turn goes "
+                "all around"
+            )
         if facts["frames_interpolated"]:
             click.echo(f"{facts['frames_interpolated']} frames are not valid: they are drawn between their neighbours")
     return EXIT_OK
@@ -103,7 +111,7 @@ def run_render(options: RenderOptions) -> int:
 
 def _check(options: RenderOptions, video: bool) -> tuple[float, float, float]:
     """Refuse options that do not go together; the background's colour."""
-    if options.row is None and not options.turntable:
+    if options.row is None and not (options.turntable or options.full_turn):
         raise UsageError(
             "What should move the avatar? Give --row ID, --turntable, or both.",
             hint="For a start: rsat-data avatar render my_dataset --subject ID --turntable --out turn.mp4",

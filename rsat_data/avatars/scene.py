@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model.avatar.draw import complete_codes, draw_frames
 from model.avatar.footage import from_row
-from model.avatar.orbit import SWING_FRAMES, middle, standing, swing
+from model.avatar.orbit import SWING_FRAMES, Swing, middle, standing, swing_of, view_angles
 from model.avatar.posing import rest_pose
 from model.avatar.torso import track_torso
 from model.camera import Camera
@@ -35,6 +35,8 @@ class Shot:
     """(T, 4, 4) camera frame of the codes -> camera frame of the pictures; None for the same."""
     drive: Drive | None = None
     """The row's codes; None without a row."""
+    swing: Swing | None = None
+    """How the camera swings; None for the row's own."""
 
     def __len__(self) -> int:
         return len(self.codes["rotation"])
@@ -70,16 +72,25 @@ class Shot:
             yield from zip(colours, opaque, strict=True)
 
 
-def row_shot(found: Found, drive: Drive, turntable: bool = False, torso: np.ndarray | None = None) -> Shot:
+def row_shot(
+    found: Found, drive: Drive, turntable: bool = False, torso: np.ndarray | None = None, full_turn: bool = False
+) -> Shot:
     """The avatar where and how the row's person is; seen by the row's camera, or by one that swings around it.
+
+    A swing stays near what training saw (:func:`model.avatar.orbit.swing_of`), reckoned from how the row's head stands
+    on the whole; ``full_turn`` goes all around instead.
 
     ``torso`` (T, 6), from :func:`torso_of_row`, puts its shoulders where the row's person has them; without it they
     stay at the row's mean pose.
     """
     codes = complete_codes(found.head, drive.codes if torso is None else {**drive.codes, "torso": torso})
     rest = rest_pose(codes["rotation"], codes["translation"], torch.from_numpy(drive.usable))
-    views = swing(middle(found.avatar, found.head, codes), len(drive)) if turntable else None
-    return Shot(found, codes, drive.camera, rest, views, drive)
+    if not (turntable or full_turn):
+        return Shot(found, codes, drive.camera, rest, None, drive)
+    yaw, pitch = (float(angle.median()) for angle in view_angles(found.head, found.avatar.shape, codes))
+    swing = Swing(full=True) if full_turn else swing_of(found.avatar.about, (yaw, pitch))
+    views = swing.views(middle(found.avatar, found.head, codes), len(drive))
+    return Shot(found, codes, drive.camera, rest, views, drive, swing)
 
 
 def torso_of_row(found: Found, row: Row, drive: Drive, threads: int) -> np.ndarray | None:
@@ -90,9 +101,10 @@ def torso_of_row(found: Found, row: Row, drive: Drive, threads: int) -> np.ndarr
     return close_gaps(torso, drive.usable)
 
 
-def still_shot(found: Found, count: int = SWING_FRAMES) -> Shot:
+def still_shot(found: Found, count: int = SWING_FRAMES, full_turn: bool = False) -> Shot:
     """The avatar at rest, looking ahead, seen by a camera that swings around it."""
     codes, camera, centre = standing(found.avatar, found.head)
     rest = rest_pose(codes["rotation"], codes["translation"])
     repeated = {name: value.expand(count, -1) for name, value in codes.items()}
-    return Shot(found, repeated, camera, rest, swing(centre, count))
+    swing = Swing(full=True) if full_turn else swing_of(found.avatar.about)
+    return Shot(found, repeated, camera, rest, swing.views(centre, count), swing=swing)

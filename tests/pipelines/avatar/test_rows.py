@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 
 import rsat_data
 from model.avatar.config import AvatarConfig
-from model.avatar.footage import Video
+from model.avatar.footage import Footage, Video
+from model.avatar.silhouette import with_silhouettes
 from model.head import load_head
 from pipelines.avatar import rows as rows_module
 from pipelines.avatar.judge import spread
@@ -63,9 +65,36 @@ def test_few_videos_are_open_at_a_time(out: Path, monkeypatch: pytest.MonkeyPatc
     assert len(made) == 6  # a video that was read to its end is let go, too
 
 
-def test_a_row_without_matte_and_twelve_frames_are_skips(out: Path) -> None:
-    with pytest.raises(SkippedSubject, match=r"bare has no row .*no matte"):
-        material(out, "bare")
+def test_rows_without_a_matte_take_the_outline_of_the_mesh(out: Path) -> None:
+    bare = material(out, "bare").footage
+    assert [row.mattes for row in bare] == [None]
+    head = load_head()
+    outlined = with_silhouettes(head, bare[0])
+    assert outlined.matte == "mesh" and outlined.mattes is not None and with_silhouettes(head, outlined) is outlined
+    # The factory's people are their mesh: its outline is about their matte.
+    (row,), whole = rows_of(out, "bare"), outlined.mattes(0, 20)
+    painted = np.abs(row.frames(range(20)).astype(int) - 102).max(-1) > 12
+    assert whole.shape == painted.shape and not whole[5].any() and whole[4].any()  # 5 and 6 are not valid
+    inside = whole[8] > 127
+    assert (inside & painted[8]).sum() > 0.9 * inside.sum() and (inside & painted[8]).sum() > 0.7 * painted[8].sum()
+    assert np.array_equal(outlined.mattes(7, 9), whole[7:9])
+
+
+def test_rows_with_and_without_mattes_are_not_mixed(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (row["row_id"] for row in rows_of(out, "ann"))
+    plain = rows_module.footage_of
+
+    def one_bare(row: Row, shelf: rows_module.Shelf) -> Footage:
+        footage = plain(row, shelf)
+        return replace(footage, mattes=None) if row["row_id"] == first else footage
+
+    monkeypatch.setattr(rows_module, "footage_of", one_bare)
+    found = material(out, "ann")
+    assert [row.row_id for row in found.footage] == [second]
+    assert found.left_out == ((first, "no matte, and other rows have one"),)
+
+
+def test_twelve_frames_are_a_skip(out: Path) -> None:
     with pytest.raises(SkippedSubject, match="few: Too few frames for an avatar: 5 are valid"):
         check_frames(material(out, "few"), AvatarConfig(), "few")
 

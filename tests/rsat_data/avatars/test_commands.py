@@ -66,6 +66,10 @@ def test_a_killed_fit_ends_with_an_avatar_and_its_columns(fitted: Path) -> None:
     assert set(record["metrics"]) >= {"avatar", "mean", "nearest", "mesh"}
     for figure in ("psnr_foreground", "psnr_whole", "psnr_mouth", "psnr_eyes"):
         assert np.isfinite(record["metrics"]["avatar"][figure])
+    assert set(record["floors"]) == {"mean", "nearest", "mesh"} and record["matte"] == "given"
+    for name, floor in record["floors"].items():
+        assert floor["above"] == (record["metrics"]["avatar"]["psnr_foreground"] > floor["psnr"])
+        assert floor["psnr"] == record["metrics"][name]["psnr_foreground"]
     assert record["config"]["max_steps"] == 10 and record["steps"] == 10
     assert record["head"] == load_head().id and record["versions"]["torch"]
     # The end of ann's time: of her second row, and nothing of its beginning.
@@ -134,6 +138,18 @@ def test_a_turntable_swings_and_comes_back(fitted: Path, tmp_path: Path) -> None
     assert len(frames) == 100 and sounds == 0
     turned = np.abs(frames[25].astype(int) - frames[0]).mean()
     assert turned > 2 * np.abs(frames[-1].astype(int) - frames[0]).mean() > 0
+
+
+def test_a_turntable_stays_near_what_training_saw_unless_asked(
+    fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    low, high = json.loads((fitted / "avatars/ann/avatar.json").read_text())["seen"]["yaw_deg"]
+    assert -15 < low < high < 15  # ann nods a little
+    said = {}
+    for options in (["--turntable"], ["--full-turn"]):
+        assert render(fitted, tmp_path / "t.mp4", "--subject", "ann", "--json", *options) == 0
+        said[options[0]] = json.loads(capsys.readouterr().out)["camera_yaw_deg"]
+    assert said == {"--turntable": pytest.approx([low - 15, high + 15], abs=0.11), "--full-turn": [-180, 180]}
 
 
 @pytest.mark.parametrize(
