@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from annotation.agreement.consensus import posteriors
+from annotation.agreement.measure import measure
 from annotation.agreement.report import (
     ANSWERS,
     QUESTIONS,
@@ -28,5 +29,6 @@ __all__ = [
     "ClipInfo",
     "Estimate",
     "QuestionAgreement",
+    "measure",
     "posteriors",
 ]

@@ -39,8 +39,8 @@ class Belief:
 def believe(votes: Votes, question: str) -> Belief | None:
     """Fit the model to a question; None where nobody decided.
 
-    "unsure" is an answer but not a class: a clip is not unsure, people are. Clips where all are unsure have no posterior
-    (it would be the prior and nothing else). Gold answers are taken for true.
+    "unsure" is an answer but not a class: a clip is not unsure, people are. Clips where all are unsure have no
+    posterior (it would be the prior and nothing else). Gold answers are taken for true.
     """
     ratings = votes.ratings(question)
     decided = ratings.counts()[:, :-1].sum(axis=1) > 0
@@ -73,10 +73,10 @@ def posteriors(
         options: kept for symmetry with ``measure``; nothing in it changes posteriors.
 
     Returns:
-        clip -> question -> answer -> probability; probabilities of a question sum to 1. ``kinship`` has the answers blood
-        and non_blood, ``status`` equal and unequal, ``senior`` the ids of the two subjects. A question on which nobody
-        decided (no vote, or only "unsure") is absent, and so is a clip with no question left. ``senior`` is conditional
-        on the two being unequal.
+        clip -> question -> answer -> probability; probabilities of a question sum to 1. ``kinship`` has the answers
+        blood and non_blood, ``status`` equal and unequal, ``senior`` the ids of the two subjects. A question on which
+        nobody decided (no vote, or only "unsure") is absent, and so is a clip with no question left. ``senior`` is
+        conditional on the two being unequal.
 
     Raises:
         LabelError: a column is missing, or an answer is not in the form.

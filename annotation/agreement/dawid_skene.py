@@ -1,9 +1,9 @@
 """The model of Dawid and Skene (1979): true classes, and for every annotator a confusion matrix, from votes alone.
 
 A. P. Dawid, A. M. Skene: Maximum likelihood estimation of observer error-rates using the EM algorithm. Applied
-Statistics 28 (1979) 20-28. Two things are added, both off by default: answers that are never true ("unsure": the confusion
-matrix then has more columns than rows), and shrinkage of each annotator's matrix towards the one of all annotators, so
-that a person with five votes is taken for an average one and not for an oracle.
+Statistics 28 (1979) 20-28. Two things are added, both off by default: answers that are never true ("unsure": the
+confusion matrix then has more columns than rows), and shrinkage of each annotator's matrix towards the one of all
+annotators, so that a person with five votes is taken for an average one and not for an oracle.
 """
 
 from __future__ import annotations
@@ -81,28 +81,19 @@ def fit(
     real = answer < classes
     shares = np.bincount(item[real] * classes + answer[real], minlength=num_items * classes).reshape(num_items, classes)
     posterior = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1)
-    clamp = _clamp(known, classes)
-    clamp(posterior)
-    converged, log_likelihood, step = False, -np.inf, 0
-    for step in range(1, max_iterations + 1):
+    rows = np.zeros(0, np.int64) if known is None else np.flatnonzero(known >= 0)
+    truth = np.zeros((0, classes)) if known is None else np.eye(classes)[known[rows]]
+    posterior[rows] = truth
+    converged, log_likelihood, iterations = False, -np.inf, 0
+    while not converged and iterations < max_iterations:
+        iterations += 1
         prior, confusion, weights = _maximise(posterior, item, cell, cells, num_answers, shrinkage)
         previous = posterior
         posterior, log_likelihood = _expect(prior, confusion, cell, starts)
-        clamp(posterior)
-        if np.abs(posterior - previous).max(initial=0.0) < tolerance:
-            converged = True
-            break
+        posterior[rows] = truth
+        converged = bool(np.abs(posterior - previous).max(initial=0.0) < tolerance)
     prior, confusion, weights = _maximise(posterior, item, cell, cells, num_answers, shrinkage)
-    return DawidSkene(posterior, prior, confusion, weights, step, converged, log_likelihood)
-
-
-class _clamp:  # noqa: N801 (used as a function)
-    def __init__(self, known: Ints | None, classes: int) -> None:
-        self.rows = np.zeros(0, np.int64) if known is None else np.flatnonzero(known >= 0)
-        self.values = np.eye(classes)[known[self.rows]] if known is not None else np.zeros((0, classes))
-
-    def __call__(self, posterior: Floats) -> None:
-        posterior[self.rows] = self.values
+    return DawidSkene(posterior, prior, confusion, weights, iterations, converged, log_likelihood)
 
 
 def _maximise(

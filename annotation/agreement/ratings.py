@@ -24,6 +24,8 @@ Floats = npt.NDArray[np.float64]
 
 #: Answers to ``senior`` as they are clicked.
 SENIOR_CLICKED = ("A", "B", "unsure")
+#: What confidence can be.
+CONFIDENCES: tuple[str, ...] = ("1", "2", "3", "4", "5")
 #: Round of votes that are independent opinions, and of right answers.
 LABELLING, GOLD = "labelling", "gold"
 
@@ -90,6 +92,8 @@ class Votes:
     """The J annotators."""
     subjects: tuple[tuple[str, str | None], ...]
     """Of each clip: the subject ids in sorted order, what "first" and "second" stand for; None where one is seen."""
+    person_a: Ints
+    """(C,) 0 where person A is "first", 1 where "second", -1 where nobody knows."""
     clip: Ints
     """(N,) number of the clip."""
     annotator: Ints
@@ -121,10 +125,9 @@ class Votes:
 
     def ratings(self, question: str, keep: Bools | None = None) -> Ratings:
         """The votes on one question, of those marked in ``keep`` (N,)."""
-        if question == "confidence":
-            answer, answers = self.confidence - 1, ("1", "2", "3", "4", "5")
-        else:
-            answer, answers = self.answers[question], ANSWERS[question]
+        graded = question == "confidence"
+        answers = CONFIDENCES if graded else ANSWERS[question]
+        answer = self.confidence - 1 if graded else self.answers[question]
         given = answer >= 0 if keep is None else (answer >= 0) & keep
         clips, item = np.unique(self.clip[given], return_inverse=True)
         return Ratings(
@@ -190,10 +193,9 @@ def encode(votes: pa.Table, clips: Mapping[str, ClipInfo]) -> Votes:
     number_of = {dyad: number for number, dyad in enumerate(dyads)}
     annotators = tuple(sorted(pc.unique(table["annotator"]).to_pylist()))
     clip = _codes(table["clip_id"], known_array)
-    # What a click on A means: 0 the first subject in sorted order, 1 the second, -1 nobody knows.
-    a_is = np.array([_first(info) for info in infos], np.int64)
-    answers, clicked = _questions(table, clip, a_is)
-    gold_answers, _ = _questions(gold_table, gold_clip := _codes(gold_table["clip_id"], known_array), a_is)
+    person_a = np.array([_first(info) for info in infos], np.int64)
+    answers, clicked = _questions(table, clip, person_a)
+    gold_answers, _ = _questions(gold_table, gold_clip := _codes(gold_table["clip_id"], known_array), person_a)
     right = {question: np.full(len(known), -1, np.int64) for question in QUESTIONS}
     for question, values in gold_answers.items():
         right[question][gold_clip] = values
@@ -203,6 +205,7 @@ def encode(votes: pa.Table, clips: Mapping[str, ClipInfo]) -> Votes:
         dyad_ids=tuple(dyads),
         annotators=annotators,
         subjects=tuple(_sorted_subjects(info) for info in infos),
+        person_a=person_a,
         clip=clip,
         annotator=_codes(table["annotator"], annotators),
         dyad_of_clip=np.array([number_of[info.dyad_id] for info in infos], np.int64),
@@ -233,16 +236,16 @@ def _first(info: ClipInfo) -> int:
     return int(info.subject_a > info.subject_b)
 
 
-def _questions(table: pa.Table, clip: Ints, a_is: Ints) -> tuple[dict[str, Ints], Ints]:
+def _questions(table: pa.Table, clip: Ints, person_a: Ints) -> tuple[dict[str, Ints], Ints]:
     """Answers to each question, and what was clicked for ``senior``."""
     answers = {question: _answers(table, question, ANSWERS[question]) for question in ("kinship", "status")}
     clicked = _answers(table, "senior", SENIOR_CLICKED)
     unequal = answers["status"] == ANSWERS["status"].index("unequal")
     clicked = np.where(unequal, clicked, -1)
-    person_a = a_is[clip] if len(clip) else clip
-    person = np.where(clicked == 0, person_a, 1 - person_a)
+    mine = person_a[clip] if len(clip) else clip
+    person = np.where(clicked == 0, mine, 1 - mine)
     senior = np.where(clicked == SENIOR_CLICKED.index("unsure"), ANSWERS["senior"].index("unsure"), person)
-    answers["senior"] = np.where((clicked < 0) | (person_a < 0), -1, senior)
+    answers["senior"] = np.where((clicked < 0) | (mine < 0), -1, senior)
     return answers, clicked
 
 

@@ -1,7 +1,7 @@
 """What a report of agreement holds: options, results and how they become JSON.
 
-Every statistic is an :class:`Estimate`. Where one is not defined (nobody overlaps, all votes are alike, ...) its value is
-None and ``reason`` says why: a report never holds a number that was not measured.
+Every statistic is an :class:`Estimate`. Where one is not defined (nobody overlaps, all votes are alike, ...) its value
+is None and ``reason`` says why: a report never holds a number that was not measured.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 #: The questions in the order of the form. ``senior`` is asked of votes that say "unequal" only.
 QUESTIONS = ("kinship", "status", "senior")
 
-#: The answers of each question, in the order of counts and matrices, "unsure" last. Answers to ``senior`` are mapped from
-#: A and B to the two subjects: "first" is the subject whose id sorts first, whichever side of the picture it sits on.
+#: The answers of each question, in the order of counts and matrices, "unsure" last. Answers to ``senior`` are mapped
+#: from A and B to the two subjects: "first" is the one whose id sorts first, whichever side of the picture it sits on.
 ANSWERS: Mapping[str, tuple[str, ...]] = {
     "kinship": ("blood", "non_blood", "unsure"),
     "status": ("equal", "unequal", "unsure"),
@@ -61,8 +61,6 @@ class AgreementOptions:
     """A clip whose most frequent answer has a lower share of the votes is listed to be looked at."""
     clips_listed: int = 200
     """Longest list of clips to look at; the report says how many there are in all."""
-    threads: int = 2
-    """Cores the bootstrap may use."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +137,8 @@ class QuestionAgreement:
     """Gwet's AC1, "unsure" as an answer of its own."""
     ac1_decided: Estimate
     """Gwet's AC1, "unsure" as no vote."""
+    confirmed: tuple[Estimate, ...]
+    """Of the votes for each answer, the share that another vote on the clip confirms (specific agreement)."""
     pairs: tuple[PairKappa, ...]
     """Cohen's kappa of each pair of annotators with a clip in common."""
     consensus: Consensus
@@ -169,7 +169,7 @@ class Annotator:
 
     * ``ok``: agrees with the others beyond chance, and not clearly less than they agree with each other;
     * ``weak``: agrees beyond chance, but clearly less than half as much as the others do;
-    * ``random``: clearly less than half as much as the others, and no more than chance gives;
+    * ``random``: clearly less than half as much as the others, and no more than chance gives (or next to nothing);
     * ``contrary``: clearly less than chance gives, as if keys were swapped;
     * ``straight``: always the same answers where others see differences;
     * ``unclear``: too few votes on clips that others voted on to tell.
@@ -191,6 +191,8 @@ class Annotator:
     """Adjusted probability of so much agreement with others if the answers did not depend on the clip."""
     p_below: float | None
     """Adjusted probability of so little skill in an annotator who has half the others' skill."""
+    p_contrary: float | None
+    """Adjusted probability of so little skill in an annotator whose answers do not depend on the clip."""
     verdict: str
     """One of VERDICTS."""
     straight: tuple[str, ...]
