@@ -151,3 +151,6 @@ class LabelAuthError(LabelServerError):
 
 class LabelProjectError(LabelError):
     """The project on the label server is gone, or was edited by hand."""
+
+    #: Whether it is gone.
+    gone: bool = False
