@@ -209,9 +209,9 @@ def check_project(client: Client, store: LabelStore, form: Form | None = None, r
         if error.status != 404:
             raise
         gone = LabelProjectError(
-            f"Project {noted.project_id} ('{noted.title}') is not on {client.url}: deleted, or not for this user to see.",
-            hint=f"If it was deleted: rsat-data label init {store.out} --again makes a new one, to which push sends all "
-            "clips once more. Votes that were pulled are kept.",
+            f"Project {noted.project_id} ('{noted.title}') is not on {client.url}: deleted, or not this user's to see.",
+            hint=f"If it was deleted: rsat-data label init {store.out} --again makes a new one, to which push sends "
+            "all clips once more. Votes that were pulled are kept.",
         )
         gone.gone = True
         raise gone from None
