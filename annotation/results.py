@@ -13,10 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from annotation.form import Form
+from annotation.tasks import SCHEMA as TASK_SCHEMA
 from annotation.votes import annotator_id, vote_id
-
-#: What a task's data must say of itself.
-TASK_SCHEMA = "rsat/1"
 
 #: Questions a prediction may answer.
 PREDICTED = ("kinship", "status", "senior")
@@ -261,11 +259,11 @@ def _notes(values: Sequence[Mapping[str, Any]], reasons: list[str]) -> str:
     lines: list[str] = []
     for value in values:
         text = value.get("text")
-        parts = text if isinstance(text, (list, tuple)) else [text]
+        parts: Sequence[Any] = text if isinstance(text, (list, tuple)) else [text]
         if not all(isinstance(part, str) for part in parts):
             reasons.append("notes hold something that is no text")
             continue
-        lines += [part for part in parts if part.strip()]
+        lines += [_writable(part) for part in parts if part.strip()]
     return "\n".join(lines)
 
 
@@ -294,7 +292,12 @@ def _span(value: Mapping[str, Any], transcript: Any, form: Form, reasons: list[s
         text = _cut(texts[0], start, end)
     else:
         text = " ".join([_cut(texts[0], start, None), *texts[1:-1], _cut(texts[-1], 0, end)])
-    return {"label": label, "start": start_s, "end": end_s, "text": text}
+    return {"label": label, "start": start_s, "end": end_s, "text": _writable(text)}
+
+
+def _writable(text: str) -> str:
+    """Text that UTF-8 can hold: JSON may carry halves of a pair."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _units(text: str) -> int:
