@@ -9,7 +9,7 @@ from rsat_data.errors import ConfigError
 _MAY_BE_ZERO = (
     "max_steps", "seed", "sh_degree", "coarse_share", "densify_rounds", "ssim_weight", "alpha_weight", "mean_weight",
     "scale_weight", "code_lr", "code_smooth", "code_weight",
-    "code_from", "torso_lr", "track_torso", "checkpoint_s",
+    "code_from", "light_lr", "torso_lr", "track_torso", "checkpoint_s",
 )  # fmt: skip
 
 
@@ -75,6 +75,8 @@ class AvatarConfig:
     """Pull of a correction towards none, likewise."""
     code_from: float = 0.3
     """Share of the fit after which codes are corrected: first the Gaussians need a likeness."""
+    light_lr: float = 1e-2
+    """Step of the logarithms of each row's light, for subjects of several rows; 0: all rows have the same light."""
     track_torso: bool = True
     """Look for the shoulders in every frame that is trained on or judged (two numbers a frame, as the head's pose is
     tracked), unless the footage brings ``torso`` among its codes. Otherwise they stand still or follow the head."""

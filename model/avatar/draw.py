@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from model.avatar.avatar import Avatar
+from model.avatar.light import lit
 from model.avatar.posing import SPREAD, Torso, pose_on_torso, rest_pose
 from model.camera import Camera
 from model.gaussians import to_world, triangle_frames
@@ -47,6 +48,7 @@ def draw(
     size: tuple[int, int] | None = None,
     background: Tensor | None = None,
     rest: Tensor | None = None,
+    light: Tensor | None = None,
     backend: str = "auto",
     threads: int | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -63,6 +65,7 @@ def draw(
         background: (3,) in [0, 1], or None for black.
         rest: (6,) mean head pose of the row the codes are from, where the torso stands; None for the mean of ``codes``.
             Give it when a row is drawn piece by piece.
+        light: (4, 3) of one of the avatar's rows, from :func:`model.avatar.light.light_of`; None for their mean.
         backend: of :func:`model.raster.gaussian.rasterize_gaussians`.
         threads: likewise.
 
@@ -73,7 +76,8 @@ def draw(
         HeadMismatch: the avatar or the codes belong to another head.
     """
     pieces = list(draw_frames(
-        avatar, head, codes, camera, size=size, background=background, rest=rest, backend=backend, threads=threads
+        avatar, head, codes, camera, size=size, background=background, rest=rest, light=light,
+        backend=backend, threads=threads,
     ))  # fmt: skip
     return torch.cat([rgb for rgb, _ in pieces]), torch.cat([alpha for _, alpha in pieces])
 
@@ -88,6 +92,7 @@ def draw_frames(
     size: tuple[int, int] | None = None,
     background: Tensor | None = None,
     rest: Tensor | None = None,
+    light: Tensor | None = None,
     views: Tensor | None = None,
     backend: str = "auto",
     threads: int | None = None,
@@ -111,8 +116,10 @@ def draw_frames(
         body = None if torso is None else torso.pose(part, mean)
         vertices = pose_on_torso(personal, identity, part, body)
         world = to_world(avatar.gaussians, triangle_frames(vertices, personal.faces))
+        here = None if light is None else light.to(device)
+        colours = lit(world.colours, vertices, personal.faces, avatar.gaussians.face, here)
         splats = rasterize_gaussians(
-            world.means, world.quats, world.scales, world.opacities, world.colours, camera,
+            world.means, world.quats, world.scales, world.opacities, colours, camera,
             view=None if views is None else views[first : first + _BATCH].to(device), background=background,
             backend=backend, threads=threads,  # type: ignore[arg-type]
         )  # fmt: skip

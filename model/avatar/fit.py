@@ -19,6 +19,7 @@ from model.avatar.avatar import Avatar
 from model.avatar.config import AvatarConfig
 from model.avatar.evaluate import Bench, evaluate
 from model.avatar.footage import Footage
+from model.avatar.light import EXTRA, ROWS
 from model.avatar.prepare import Material, prepare
 from model.avatar.schedule import Schedule
 from model.avatar.silhouette import with_silhouettes
@@ -188,10 +189,11 @@ def _result(
         "test_frames": len(material.division.test),
         "matte": "given" if all(row.matte == "given" for row in footage) else "mesh",
         "size": size,
-    }
+    } | ({ROWS: [row.row_id for row in footage]} if "light" in best else {})
     avatar = Avatar(
         gaussians, head.id, len(head.faces), shape.cpu(), None,
-        {"torso_offset": best["torso.offset"].cpu(), "torso_follow": best["torso.follow"].cpu()},
+        {"torso_offset": best["torso.offset"].cpu(), "torso_follow": best["torso.follow"].cpu()}
+        | ({EXTRA: best["light"].cpu()} if "light" in best else {}),
         {name: value for name, value in report.items() if name != "gaussians"},
     )  # fmt: skip
     if folder is not None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from model.avatar import density, start
 from model.avatar.config import AvatarConfig
+from model.avatar.light import centred, lit
 from model.avatar.losses import add_regularisers, matte_loss, photometric, psnr
 from model.avatar.optimiser import Adam
 from model.avatar.posing import Torso, pose_on_torso
@@ -28,6 +29,12 @@ class State:
         self.step, self.elapsed = 0, 0.0
         self.rounds, self.validations = 0, 0
         self.torso = Torso.still(device)
+        rows = {frame.row for frame in material.train.frames}
+        self.trained = torch.tensor([row in rows for row in range(len(material.train.cameras))], device=device)
+        # One row, or one light for all: nothing to be learnt.
+        self.light: Tensor | None = None
+        if len(rows) > 1 and config.light_lr > 0:
+            self.light = torch.zeros(len(self.trained), 4, 3, device=device)
         self.gaussians = begin(material, config, self.torso).to(device)
         self.mean_limit, self.scale_limit = start.limits(self.gaussians)
         self.corrections = Corrections(material.train, config.code_smooth, config.code_weight)
@@ -41,7 +48,7 @@ class State:
         c = self.config
         return {
             "mean": c.mean_lr, "log_scale": c.scale_lr, "rotation": c.rotation_lr, "opacity": c.opacity_lr,
-            "sh": c.colour_lr, "torso.offset": c.torso_lr, "torso.follow": c.torso_lr,
+            "sh": c.colour_lr, "torso.offset": c.torso_lr, "torso.follow": c.torso_lr, "light": c.light_lr,
         }  # fmt: skip
 
     def _body(self) -> dict[str, Tensor]:
@@ -51,10 +58,13 @@ class State:
         self.gaussians.requires_grad_(True)
         self.adam = Adam(self.gaussians.parameters(), self._rates())
         self.body = Adam(self._body(), self._rates())
+        self.lamps = Adam({} if self.light is None else {"light": self.light.requires_grad_(True)}, self._rates())
 
     def snapshot(self) -> dict[str, Tensor]:
         """Copies of what an avatar is made of."""
         values = self.gaussians.parameters() | {"face": self.gaussians.face} | self._body()
+        if self.light is not None:
+            values["light"] = centred(self.light, self.trained)
         return {name: value.detach().clone() for name, value in values.items()}
 
     def tensors(self) -> dict[str, Tensor]:
@@ -64,6 +74,8 @@ class State:
             "best": self.best,
             "first": self.adam.first, "second": self.adam.second,
             "body_first": self.body.first, "body_second": self.body.second,
+            "lamps": {} if self.light is None else {"light": self.light.detach()},
+            "lamps_first": self.lamps.first, "lamps_second": self.lamps.second,
             "codes": self.corrections.tensors(),
             "density": {
                 "score": self.score, "seen": self.seen,
@@ -76,7 +88,7 @@ class State:
         """Numbers that a checkpoint keeps."""
         return {
             "step": self.step, "elapsed": self.elapsed, "rounds": self.rounds, "validations": self.validations,
-            "adam": self.adam.count, "body": self.body.count,
+            "adam": self.adam.count, "body": self.body.count, "lamps": self.lamps.count,
             "best_score": self.best_score, "best_step": self.best_step,
         }  # fmt: skip
 
@@ -88,17 +100,20 @@ class State:
             return {key[len(head) :]: t.to(self.device) for key, t in tensors.items() if key.startswith(head)}
 
         now = group("now")
+        now.pop("light", None)
+        self.light = group("lamps").get("light")
         self.torso = Torso(now.pop("torso.offset"), now.pop("torso.follow"))
         self.gaussians = BoundGaussians(**now)
         self._adam()
         self.adam.first, self.adam.second = group("first"), group("second")
         self.body.first, self.body.second = group("body_first"), group("body_second")
+        self.lamps.first, self.lamps.second = group("lamps_first"), group("lamps_second")
         self.corrections.restore(group("codes"))
         kept = group("density")
         self.score, self.seen = kept["score"], kept["seen"]
         self.mean_limit, self.scale_limit = kept["mean_limit"], kept["scale_limit"]
         self.best = group("best")
-        self.adam.count, self.body.count = values["adam"], values["body"]
+        self.adam.count, self.body.count, self.lamps.count = values["adam"], values["body"], values["lamps"]
         self.step, self.elapsed = values["step"], values["elapsed"]
         self.rounds, self.validations = values["rounds"], values["validations"]
         self.best_score, self.best_step = values["best_score"], values["best_step"]
@@ -127,9 +142,11 @@ def take_step(state: State, material: Material, schedule: Schedule, progress: fl
         vertices = pose_on_torso(head, material.rest, codes, body)
         frames = triangle_frames(vertices, head.faces)
     world = to_world(state.gaussians, frames)
+    light = None if state.light is None else centred(state.light, state.trained)[track.frames[index].row]
+    colours = lit(world.colours, vertices, head.faces, state.gaussians.face, light)
     screen = torch.zeros(1, len(state.gaussians), 2, device=state.device, requires_grad=True)
     splats = rasterize_gaussians(
-        world.means, world.quats, world.scales, world.opacities, world.colours, track.camera(index, size),
+        world.means, world.quats, world.scales, world.opacities, colours, track.camera(index, size),
         background=background, threads=threads, screen=screen,
     )  # fmt: skip
     loss = photometric(splats.rgb[0], target, config.ssim_weight, threads=threads)
@@ -149,6 +166,7 @@ def take_step(state: State, material: Material, schedule: Schedule, progress: fl
     state.adam.step(factor, threads)
     if moves_body:
         state.body.step(factor, threads)
+    state.lamps.step(factor, threads)
     if correcting and leaf.grad is not None:
         state.corrections.step(index, leaf.grad, config.code_lr * factor)
     return float(loss.detach())
@@ -176,15 +194,18 @@ def show(
     head: HeadModel, rest: tuple[Tensor, Tensor], snapshot: dict[str, Tensor], track: Track, index: int, size: int,
     background: Tensor | None, threads: int | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Picture (size, size, 3) and alpha (size, size) of a frame of a track, with codes as tracked."""
+    """Picture (size, size, 3) and alpha (size, size) of a frame of a track, codes as tracked, in its row's light."""
     parts = dict(snapshot)
     torso = Torso(parts.pop("torso.offset"), parts.pop("torso.follow"))
+    light = parts.pop("light", None)
     codes = track.at(index)
     body = torso.pose(codes, track.rest[index : index + 1])
     vertices = pose_on_torso(head, rest, codes, body)
     world = to_world(BoundGaussians(**parts), triangle_frames(vertices, head.faces))
+    here = None if light is None else light[track.frames[index].row]
+    colours = lit(world.colours, vertices, head.faces, parts["face"], here)
     splats = rasterize_gaussians(
-        world.means, world.quats, world.scales, world.opacities, world.colours, track.camera(index, size),
+        world.means, world.quats, world.scales, world.opacities, colours, track.camera(index, size),
         background=background, threads=threads,
     )  # fmt: skip
     return splats.rgb[0], splats.alpha[0]

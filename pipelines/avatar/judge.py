@@ -12,6 +12,7 @@ from torch import Tensor
 from model.avatar.avatar import Avatar
 from model.avatar.draw import draw
 from model.avatar.footage import Footage, Frame, pictures
+from model.avatar.light import light_of
 from model.avatar.posing import rest_pose
 from model.head import HeadModel
 from model.metrics.image import mean_over_frames, psnr
@@ -32,8 +33,10 @@ def show(
     """(n, size, size, 3) in [0, 1]: the avatar at some frames of a row, codes as tracked, on the CPU."""
     codes = {name: values[list(times)] for name, values in row.codes.items()}
     rgb, _ = draw(
-        avatar, head, codes, row.camera, size=(size, size), background=background, rest=rest_of(row), threads=threads
-    )
+        avatar, head, codes, row.camera,
+        size=(size, size), background=background, rest=rest_of(row), light=light_of(avatar, row.row_id),
+        threads=threads,
+    )  # fmt: skip
     return rgb.cpu()
 
 

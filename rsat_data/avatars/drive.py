@@ -22,6 +22,7 @@ class Drive:
     """Of the row's own pictures."""
     usable: np.ndarray
     """(T,) bool: frames whose codes are the row's own; those of the others lie between their neighbours'."""
+    row_id: str = ""
 
     def __len__(self) -> int:
         return len(self.usable)
@@ -61,7 +62,7 @@ def drive_of(row: Row, head_model: str, num_expression: int) -> Drive:
             hint="Choose another row; `rsat-data preview` shows what is wrong with this one.",
         )
     closed = {name: close_gaps(values, usable) for name, values in codes.items()}
-    return Drive(closed, Camera(**row["camera"]), usable)
+    return Drive(closed, Camera(**row["camera"]), usable, str(row["row_id"]))
 
 
 def close_gaps(values: np.ndarray, usable: np.ndarray) -> np.ndarray:

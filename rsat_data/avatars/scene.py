@@ -11,6 +11,7 @@ from torch import Tensor
 
 from model.avatar.draw import complete_codes, draw_frames
 from model.avatar.footage import from_row
+from model.avatar.light import light_of
 from model.avatar.orbit import SWING_FRAMES, Swing, middle, standing, swing_of, view_angles
 from model.avatar.posing import rest_pose
 from model.avatar.torso import track_torso
@@ -35,6 +36,8 @@ class Shot:
     """(T, 4, 4) camera frame of the codes -> camera frame of the pictures; None for the same."""
     drive: Drive | None = None
     """The row's codes; None without a row."""
+    light: Tensor | None = None
+    """(4, 3) light of a row the avatar was fitted to; None for the mean light of those."""
     swing: Swing | None = None
     """How the camera swings; None for the row's own."""
 
@@ -61,6 +64,7 @@ class Shot:
             size=(size, height),
             background=None if background is None else torch.tensor(background),
             rest=self.rest,
+            light=self.light,
             views=self.views,
             threads=place.threads,
         )
@@ -85,12 +89,13 @@ def row_shot(
     """
     codes = complete_codes(found.head, drive.codes if torso is None else {**drive.codes, "torso": torso})
     rest = rest_pose(codes["rotation"], codes["translation"], torch.from_numpy(drive.usable))
+    light = light_of(found.avatar, drive.row_id)
     if not (turntable or full_turn):
-        return Shot(found, codes, drive.camera, rest, None, drive)
+        return Shot(found, codes, drive.camera, rest, None, drive, light)
     yaw, pitch = (float(angle.median()) for angle in view_angles(found.head, found.avatar.shape, codes))
     swing = Swing(full=True) if full_turn else swing_of(found.avatar.about, (yaw, pitch))
     views = swing.views(middle(found.avatar, found.head, codes), len(drive))
-    return Shot(found, codes, drive.camera, rest, views, drive, swing)
+    return Shot(found, codes, drive.camera, rest, views, drive, light, swing)
 
 
 def torso_of_row(found: Found, row: Row, drive: Drive, threads: int) -> np.ndarray | None:
