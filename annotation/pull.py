@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -109,22 +110,32 @@ def pull(
     read_votes(out)  # a folder without a dataset is told of before anything is made in it
     with store.lock():
         state = store.round(options.round)
-        client = client or connect(options.url, options.token_file, stored_url=store.url)
-        asked = client.requests
-        checked = check_project(client, store, round_name=options.round)
-        project = checked.project
-        work = _Pull(Path(out), state, project, options)
-        work.warnings += [f"project {project.project_id}: {note}." for note in checked.notes]
-        try:
-            since = None if options.full else state.cursor().get("updated_after")
-            for task in client.tasks(project.project_id, updated_after=since):
-                work.take(task)
-                progress(work.tasks)
-        finally:
-            # Also when the server fails half-way: what was read is kept, and read again next time.
-            work.flush()
-        work.finish(time.monotonic() - start)
-        return work.result(client.requests - asked, time.monotonic() - start)
+        with connected(client, options.url, options.token_file, store) as server:
+            asked = server.requests
+            checked = check_project(server, store, round_name=options.round)
+            project = checked.project
+            work = _Pull(Path(out), state, project, options)
+            work.warnings += [f"project {project.project_id}: {note}." for note in checked.notes]
+            try:
+                since = None if options.full else state.cursor().get("updated_after")
+                for task in server.tasks(project.project_id, updated_after=since):
+                    work.take(task)
+                    progress(work.tasks)
+            finally:
+                # Also when the server fails half-way: what was read is kept, and read again next time.
+                work.flush()
+            work.finish(time.monotonic() - start)
+            return work.result(server.requests - asked, time.monotonic() - start)
+
+
+@contextmanager
+def connected(client: Client | None, url: str | None, token_file: Path | None, store: LabelStore) -> Iterator[Client]:
+    """A client that is there already, or a new one that is closed at the end."""
+    if client is not None:
+        yield client
+        return
+    with connect(url, token_file, stored_url=store.url) as made:
+        yield made
 
 
 @dataclass
@@ -352,9 +363,11 @@ class _Pull:
         # Tasks may have changed behind the reader's back while it read. What changed before it began is safe to pass
         # over: that moment was, by the server's own clock, at least the reading time before the newest stamp seen.
         cursor = self.newest - timedelta(seconds=elapsed_s) - OVERLAP
-        before = moment(self.state.cursor().get("updated_after"))
-        if before is None or cursor > before:
-            self.state.write_cursor({"updated_after": cursor.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")})
+        before = self.state.cursor()
+        seen = moment(before.get("newest"))
+        if seen is None or self.newest > seen:  # else nothing changed, here neither
+            after = max(cursor, moment(before.get("updated_after")) or cursor)
+            self.state.write_cursor({"updated_after": _stamp(after), "newest": _stamp(self.newest)})
 
     def _keep(self, name: str, records: list[dict[str, Any]]) -> None:
         """Replace what a file says of the tasks that were read."""
@@ -392,3 +405,8 @@ def _record(refusal: Refusal) -> dict[str, Any]:
         "updated_at": refusal.updated_at,
         "reasons": list(refusal.reasons),
     }
+
+
+def _stamp(value: datetime) -> str:
+    """A time as the server wants it in a filter."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

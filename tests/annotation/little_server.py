@@ -1,0 +1,156 @@
+"""A small real HTTP server that answers `pull`'s questions as the label server does, and fails when it is told to.
+
+It was compared with Label Studio 1.23: a task's ``updated_at`` moves when an annotation of it is made, changed, skipped
+or deleted, and not when a draft is saved; the filter on it is strict and wants microseconds and a Z.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+from annotation.client import Client, Secret
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def stamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class LittleServer:
+    """Tasks in memory behind HTTP; a context manager."""
+
+    def __init__(self, form: str) -> None:
+        self.now = START
+        self.tasks: dict[int, dict[str, Any]] = {}
+        self.config = form
+        self.next = 1
+        self.requests = 0
+        #: Called with each request's path; returns a status to fail with, 0 to hang up, or None.
+        self.trouble: Callable[[str], int | None] = lambda path: None
+        #: Called after each page of tasks.
+        self.after_page: Callable[[int], None] = lambda page: None
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def client(self, retries: int = 0) -> Client:
+        return Client(
+            self.url, Secret("0123456789" * 4, "a test"), timeout_s=5.0, retries=retries, sleep=lambda _: None
+        )
+
+    # What people do ------------------------------------------------------------------------------------------------
+
+    def tick(self, seconds: float = 1.0) -> datetime:
+        self.now += timedelta(seconds=seconds)
+        return self.now
+
+    def _new(self) -> int:
+        self.next += 1
+        return self.next
+
+    def push(self, clip: str, predictions: list[dict[str, Any]] | None = None, **data: Any) -> int:
+        number = self._new()
+        turns = [{"speaker": "A", "text": "hello dad", "start": 0.01, "end": 1.0}]
+        self.tasks[number] = {
+            "id": number,
+            "data": {"clip_id": clip, "schema": "rsat/1", "transcript": turns, **data},
+            "annotations": [],
+            "drafts": [],
+            "predictions": [{**p, "created_at": stamp(self.now)} for p in predictions or []],
+            "updated_at": stamp(self.tick()),
+        }
+        return number
+
+    def annotate(self, task: int, user: int, result: list[dict[str, Any]], **more: Any) -> int:
+        number = self._new()
+        moment = stamp(self.tick())
+        record = {"id": number, "result": result, "completed_by": user, "updated_by": user, "lead_time": 9.5}
+        self.tasks[task]["annotations"].append(
+            {**record, "was_cancelled": False, "created_at": moment, "updated_at": moment, **more}
+        )
+        self._touch(task)
+        return number
+
+    def change(self, task: int, annotation: int, **values: Any) -> None:
+        record = next(a for a in self.tasks[task]["annotations"] if a["id"] == annotation)
+        record.update(values, updated_at=stamp(self.tick()))
+        self._touch(task)
+
+    def delete(self, task: int, annotation: int) -> None:
+        self.tasks[task]["annotations"] = [a for a in self.tasks[task]["annotations"] if a["id"] != annotation]
+        self.tick()
+        self._touch(task)
+
+    def draft(self, task: int, result: list[dict[str, Any]]) -> None:
+        moment = stamp(self.tick())
+        self.tasks[task]["drafts"].append(
+            {"id": self._new(), "user": "someone@example.org", "result": result, "updated_at": moment}
+        )
+
+    def _touch(self, task: int) -> None:
+        self.tasks[task]["updated_at"] = stamp(self.tick(0.2))
+
+    # What it answers -----------------------------------------------------------------------------------------------
+
+    def answer(self, path: str, query: dict[str, list[str]]) -> tuple[int, Any]:
+        self.requests += 1
+        status = self.trouble(path)
+        if status is not None:
+            return status, {"detail": "told to fail"}
+        if path == "/api/projects/1/":
+            settings = {"title": "t", "maximum_annotations": 3, "model_version": "v1"}
+            return 200, {"id": 1, "label_config": self.config, **settings}
+        if path == "/api/tasks/":
+            asked = json.loads(query["query"][0])
+            tasks = [self.tasks[number] for number in sorted(self.tasks)]
+            for item in asked.get("filters", {}).get("items", []):
+                limit = datetime.strptime(item["value"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+                assert (item["filter"], item["operator"]) == ("filter:tasks:updated_at", "greater")
+                tasks = [task for task in tasks if datetime.fromisoformat(task["updated_at"]) > limit]
+            size, page = int(query["page_size"][0]), int(query["page"][0])
+            rows = json.loads(json.dumps(tasks[(page - 1) * size : page * size]))
+            self.after_page(page)
+            return 200, {"tasks": rows, "total": len(tasks)}
+        return 404, {"detail": "Not found."}
+
+
+def _handler(owner: LittleServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            parts = urlsplit(self.path)
+            status, body = owner.answer(parts.path, parse_qs(parts.query))
+            if status == 0:
+                self.close_connection = True
+                self.connection.close()
+                return
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    return Handler
