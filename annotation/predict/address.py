@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from annotation.predict.lexicon import Lexicon, Term
-from annotation.predict.tokens import COMMAS, ENDS, QUOTES, tokenise
+from annotation.predict.tokens import CLOSING, COMMAS, EITHER, ENDS, OPENING, tokenise
 
 Form = Literal["address", "addressee_is", "speaker_is"]
 
@@ -119,9 +119,12 @@ class _Scan:
     # Surroundings --------------------------------------------------------------------------------------------------
 
     def _starts(self, at: int, *, marks: frozenset[str]) -> int:
-        """First token after the last of ``marks`` before ``at``."""
+        """First word after the last of ``marks`` before ``at``."""
+        stop = at
         while at > 0 and self.words[at - 1] not in marks:
             at -= 1
+        while at < stop and not self.tokens[at].is_word:
+            at += 1
         return at
 
     def _ends_with(self, name: str, stop: int, start: int = 0) -> int | None:
@@ -191,7 +194,8 @@ class _Scan:
         return self._begins_with("conjunctions", at) or self._begins_with("followers", at)
 
     def _quoted(self, sentence: int, clause: int, first: int) -> bool:
-        if any(word in QUOTES for word in self.words[sentence:first]):
+        before = self.words[sentence:first]
+        if before.count(EITHER) % 2 or sum((w in OPENING) - (w in CLOSING) for w in before) > 0:
             return True
         if self._any("reports", clause, first):
             return True

@@ -10,8 +10,8 @@ _ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u0e00-\u0eff\u1780-\u17ff\U000
 _TOKEN = re.compile(rf"[{_ALONE}]|(?:(?![{_ALONE}])\w)+(?:['’\-](?:(?![{_ALONE}])\w)+)*|[^\w\s]")
 #: Marks that end a sentence, in several scripts.
 ENDS = frozenset(".!?…。！？؟۔।;")
-#: Marks that open quoted speech.
-QUOTES = frozenset("\"“„«「『‹")
+#: Marks that open and close quoted speech; the plain one does both.
+OPENING, CLOSING, EITHER = frozenset("“„«「『‹"), frozenset("”»」』›"), "\""
 #: Marks that part clauses.
 COMMAS = frozenset(",:—–-、，،")
 
