@@ -19,6 +19,16 @@ from rsat_data.optional import require
 PREDICTION_VERSION = "rsat-rel-0.1"
 MAX_OVERLAP = 20
 
+#: The server's pages take every look from lists and headings; these give it back.
+_LOOKS = {
+    "h2": "font-size: 18px; margin: 14px 0 4px",
+    "p": "margin: 6px 0",
+    "ul": "list-style: disc; padding-left: 22px; margin: 2px 0",
+    "ol": "list-style: decimal; padding-left: 22px; margin: 4px 0",
+    "li": "margin: 2px 0",
+    "code": "font-weight: 600",
+}
+
 
 @dataclass(frozen=True)
 class InitOptions:
@@ -265,7 +275,10 @@ def instruction_html(path: Path) -> str:
         raise LabelError(
             f"The guidelines {path} cannot be read: {error}.", hint="Give a file of Markdown, UTF-8.", path=path
         ) from error
-    return str(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))
+    html = str(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))
+    for tag, style in _LOOKS.items():
+        html = html.replace(f"<{tag}>", f'<{tag} style="{style}">')
+    return html
 
 
 def project_title(out: Path) -> str:
