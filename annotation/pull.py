@@ -20,9 +20,10 @@ from typing import Any
 from annotation.client import Client, connect
 from annotation.form import parse_form
 from annotation.project import check_project
-from annotation.results import Refusal, Setting, moment, person, read_annotation
+from annotation.results import Refusal, Setting, as_prediction, moment, person, read_annotation
 from annotation.store import LABELLING, ROUNDS, LabelStore, Project, Round
 from annotation.votes import annotator_id, append_votes, read_votes, votes_table
+from rsat_data.amend import finish_interrupted
 from rsat_data.errors import LabelError
 
 #: A pull looks back by this much: a change is stamped before it can be seen.
@@ -107,6 +108,7 @@ def pull(
     start, store = time.monotonic(), LabelStore(Path(out))
     if options.round not in ROUNDS:
         raise LabelError(f"There is no round {options.round!r}.", hint=f"Rounds are {', '.join(ROUNDS)}.")
+    finish_interrupted(Path(out))
     read_votes(out)  # a folder without a dataset is told of before anything is made in it
     with store.lock():
         state = store.round(options.round)
@@ -175,7 +177,7 @@ class _Pull:
         pushed = self.state.pushed()
         self.dataset = {row["clip_id"] for row in load(self.out, None, ["clip_id"])}
         hidden = {
-            clip: record["prediction"]
+            clip: as_prediction(record["prediction"], self.project.prediction_version)
             for clip, record in pushed.items()
             if record.get("prediction_hidden") and isinstance(record.get("prediction"), Mapping)
         }
@@ -278,7 +280,7 @@ class _Pull:
         )
 
     def _add(self, row: dict[str, Any], entry: dict[str, Any]) -> bool:
-        """Take a row in unless the table has it. Its origin is noted in any case: a kill may have lost the note."""
+        """Take a row in unless the table has it, and note where it comes from unless that is noted."""
         name = row["vote_id"]
         if name not in self.ledger.get(entry["annotation"], {}):
             entry = {**entry, "vote_id": name, "annotator": row["annotator"]}
@@ -341,13 +343,16 @@ class _Pull:
     # Writing -------------------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Write what was read so far: votes, then where they came from."""
-        if self.rows:
-            append_votes(self.out, votes_table(self.rows))
-            # Rows that stand are now kept as they are; the table in memory does not grow.
-            self.rows = []
+        """Write what was read so far: where votes come from, then the votes.
+
+        In this order, because a note without its vote does no harm, and the vote comes with the next pull; a vote
+        without its note could not be taken back.
+        """
         self.state.append("pulled", self.entries)
         self.entries = []
+        if self.rows:
+            append_votes(self.out, votes_table(self.rows))
+            self.rows = []
 
     def finish(self, elapsed_s: float) -> None:
         """After the last task: deleted tasks, the files of what is no vote, the cursor."""

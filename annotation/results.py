@@ -347,6 +347,12 @@ def _prediction(
     return True, max(older, key=lambda pair: pair[0])[1]
 
 
+def as_prediction(values: Mapping[str, Any], version: str) -> dict[str, Any]:
+    """A guess, question -> value, in the server's form."""
+    result = [{"from_name": name, "value": {"choices": [value]}} for name, value in values.items() if value is not None]
+    return {"model_version": version, "result": result}
+
+
 def predicted(prediction: Mapping[str, Any]) -> dict[str, str]:
     """Question -> value of a prediction in the server's form; questions it says nothing about are absent."""
     found = {}
