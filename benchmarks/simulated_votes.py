@@ -1,7 +1,7 @@
 """Votes made by a known model: what the agreement report is tested and timed with.
 
 Every clip belongs to a dyad whose relation is drawn once. Each annotator sees some clips, and answers with the truth
-with a probability of his own, else with another answer; some answer at random, some keep every prediction they see, some
+with some probability, else with another answer; some answer at random, some keep every prediction they see, some
 always click the same.
 """
 

@@ -18,6 +18,7 @@ from annotation.agreement.report import (
     Estimate,
     QuestionAgreement,
 )
+from annotation.agreement.verb import agreement, clip_infos
 
 __all__ = [
     "ANSWERS",
@@ -29,6 +30,8 @@ __all__ = [
     "ClipInfo",
     "Estimate",
     "QuestionAgreement",
+    "agreement",
+    "clip_infos",
     "measure",
     "posteriors",
 ]

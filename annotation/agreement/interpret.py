@@ -90,6 +90,7 @@ def warnings(
     *,
     num_votes: int,
     num_dyads: int,
+    fast_s: float,
     unknown_clips: Sequence[str],
 ) -> tuple[str, ...]:
     """What a reader must know."""
@@ -120,7 +121,7 @@ def warnings(
         unsure = question.counts[-1] / question.num_votes if question.num_votes else 0.0
         if unsure >= MANY_UNSURE:
             found.append(f"{unsure:.0%} of the answers on {topic} are unsure.")
-    found += _about_people(annotators)
+    found += _about_people(annotators, fast_s)
     if anchoring.mixed_clips:
         found.append(
             f"{anchoring.mixed_clips} clips were shown both with and without a prediction; "
@@ -129,7 +130,7 @@ def warnings(
     return tuple(found)
 
 
-def _about_people(annotators: Sequence[Annotator]) -> list[str]:
+def _about_people(annotators: Sequence[Annotator], fast_s: float) -> list[str]:
     texts = {
         "random": "answers at random: no more agreement with the others than chance gives",
         "contrary": "answers the opposite of the others: keys mixed up?",
@@ -146,7 +147,7 @@ def _about_people(annotators: Sequence[Annotator]) -> list[str]:
             share = annotator.accepted.value or 0.0
             found.append(f"{annotator.name} keeps {share:.0%} of the predictions, clearly more than the others.")
         if annotator.fast.value is not None and annotator.fast.value >= 0.5 and annotator.fast.n >= 10:
-            found.append(f"{annotator.name} spends less than the set time on {annotator.fast.value:.0%} of the clips.")
+            found.append(f"{annotator.name} takes less than {fast_s:g} s for {annotator.fast.value:.0%} of the clips.")
     judged = [annotator for annotator in annotators if annotator.skill.value is not None]
     if len(judged) == 2 and (judged[0].skill.value or 0.0) < 0.3:
         found.append(

@@ -85,6 +85,7 @@ def measure(
             anchored,
             num_votes=len(encoded.clip),
             num_dyads=num_dyads,
+            fast_s=options.fast_s,
             unknown_clips=encoded.unknown_clips,
         ),
         options=options,
