@@ -65,7 +65,8 @@ def middle(avatar: Avatar, head: HeadModel, codes: CodesLike) -> Tensor:
     Across and in depth it is where the ears are; in height it puts the top of the mesh near the picture's.
     """
     given = complete_codes(head, codes)
-    vertices, joints = head.pose(avatar.shape.to(head.device), **{k: v.mean(0, keepdim=True) for k, v in given.items()})
+    mean = {name: value.mean(0, keepdim=True) for name, value in given.items() if name != "torso"}
+    vertices, joints = head.pose(avatar.shape.to(head.device), **mean)
     centre = joints[:, _HEAD_JOINT].clone()
     centre[:, 1] = vertices[..., 1].min() - _HAIR_M + _FIELD_M / 2
     return centre

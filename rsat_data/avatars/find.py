@@ -42,9 +42,11 @@ def open_dataset(out: Path | None, *, needed: bool) -> Dataset | None:
         if needed:
             raise UsageError(
                 "Which dataset? --subject and --row are found in one.",
-                hint="Name its folder first: rsat-data avatar render my_dataset --subject ID ...",
+                hint="Name its folder before the options: my_dataset --subject ID ...",
             )
         return None
+    if (out / "avatar.json").is_file():
+        raise UsageError(f"{out} is the folder of an avatar, not of a dataset.", hint=f"Say --avatar {out}")
     finish_interrupted(out)
     return open_rows(out)
 

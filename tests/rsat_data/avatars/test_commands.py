@@ -149,6 +149,9 @@ def test_a_turntable_stays_near_what_training_saw_unless_asked(
     for options in (["--turntable"], ["--full-turn"]):
         assert render(fitted, tmp_path / "t.mp4", "--subject", "ann", "--json", *options) == 0
         said[options[0]] = json.loads(capsys.readouterr().out)["camera_yaw_deg"]
+    row = row_id(fitted, "ben")  # the camera swings while ann talks as ben does
+    assert render(fitted, tmp_path / "r.mp4", "--subject", "ann", "--turntable", "--row", row) == 0
+    assert "near what training saw" in capsys.readouterr().out
     assert said == {"--turntable": pytest.approx([low - 15, high + 15], abs=0.11), "--full-turn": [-180, 180]}
 
 
@@ -159,6 +162,7 @@ def test_a_turntable_stays_near_what_training_saw_unless_asked(
         (["--subject", "few", "--turntable"], "rsat-data avatar fit"),
         (["--subject", "ann"], "--turntable"),
         (["--turntable"], "--subject ID, or --avatar FOLDER"),
+        (["--subject", "ann", "--avatar", "x", "--turntable"], "--subject ID, or --avatar FOLDER"),
         (["--subject", "ann", "--row", "zz"], "Nearest:"),
         (["--subject", "ann", "--turntable", "--alpha"], "no alpha channel"),
         (["--subject", "ann", "--turntable", "--background", "pinkish"], "is no colour"),
@@ -183,6 +187,11 @@ def test_codes_of_another_head_are_refused(fitted: Path, tmp_path: Path, capsys:
 
 
 def test_exports_are_read_back(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, bare = str(fitted / "avatars/ann"), tmp_path / "bare.ply"
+    assert run(["avatar", "export", "--avatar", folder, "--format", "static", "--out", str(bare)]) == 0
+    assert bare.stat().st_size > 100_000  # no dataset was named
+    assert run(["avatar", "export", folder, "--format", "static", "--out", str(bare)]) == 2
+    assert f"Say --avatar {folder}" in capsys.readouterr().err
     export = ["avatar", "export", str(fitted), "--subject", "ann", "--out"]
     assert run([*export, str(tmp_path / "ga")]) == 0
     avatar = load_avatar(fitted / "avatars/ann")
