@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,16 +19,6 @@ from rsat_data.optional import require
 
 PREDICTION_VERSION = "rsat-rel-0.1"
 MAX_OVERLAP = 20
-
-#: The server's pages take every look from lists and headings; these give it back.
-_LOOKS = {
-    "h2": "font-size: 18px; margin: 14px 0 4px",
-    "p": "margin: 6px 0",
-    "ul": "list-style: disc; padding-left: 22px; margin: 2px 0",
-    "ol": "list-style: decimal; padding-left: 22px; margin: 4px 0",
-    "li": "margin: 2px 0",
-    "code": "font-weight: 600",
-}
 
 
 @dataclass(frozen=True)
@@ -276,9 +267,30 @@ def instruction_html(path: Path) -> str:
             f"The guidelines {path} cannot be read: {error}.", hint="Give a file of Markdown, UTF-8.", path=path
         ) from error
     html = str(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))
-    for tag, style in _LOOKS.items():
-        html = html.replace(f"<{tag}>", f'<{tag} style="{style}">')
-    return html
+    return _spelled_out(html)
+
+
+def _spelled_out(html: str) -> str:
+    """The same HTML with bullets, numbers and space in it: the server's pages take these from lists and headings."""
+    counts: list[int | None] = []
+
+    def replace(match: re.Match[str]) -> str:
+        tag = match[0]
+        if tag in ("<ul>", "<ol>"):
+            counts.append(0 if tag == "<ol>" else None)
+        elif tag in ("</ul>", "</ol>"):
+            counts.pop()
+        elif tag == "<li>" and counts:
+            number = counts[-1]
+            if number is not None:
+                counts[-1] = number + 1
+            indent = "&nbsp;" * 4 * (len(counts) - 1)
+            return f"{tag}{indent}{'•' if number is None else f'{number + 1}.'} "
+        elif tag == "<h2>":
+            return f"<br>{tag}"
+        return tag
+
+    return re.sub(r"</?(?:ul|ol|li|h2)>", replace, html).removeprefix("<br>")
 
 
 def project_title(out: Path) -> str:
