@@ -65,3 +65,33 @@ def test_status_of_a_stopped_build_prints_the_command_that_resumes() -> None:
     text = describe(state)
     assert "stopped in the middle" in text and "rsat-data build --videos v --out o" in text
     assert "a.mp4 has no sound." in text
+
+
+@pytest.mark.parametrize("dies_of", ["KeyboardInterrupt", "RuntimeError('half imported')"])
+def test_ctrl_c_is_an_interruption_whatever_a_library_makes_of_it(dies_of: str) -> None:
+    """Interrupted in the middle of its import, a library may raise something else."""
+    code = (
+        "import os, signal, sys, types, click\n"
+        "import rsat_data.cli as c\n"
+        "@click.command()\n"
+        "def slow():\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        signal.pause()\n"
+        f"    except KeyboardInterrupt: raise {dies_of}\n"
+        "sys.modules['slow_command'] = types.SimpleNamespace(slow=slow)\n"
+        "c.COMMANDS['slow'] = ('slow_command', 'slow', 'Wait.')\n"
+        "sys.exit(c.run(['slow']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 130 and "To go on:\n  rsat-data slow" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_error_without_ctrl_c_is_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**options: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("rsat_data.cli.cli.main", broken)
+    with pytest.raises(ZeroDivisionError):
+        run(["status", "x"])
