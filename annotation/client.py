@@ -234,6 +234,10 @@ class Client:
         """The user the token belongs to: id, email, first_name, ..."""
         return self._object("GET", "/api/current-user/whoami")
 
+    def token_settings(self) -> dict[str, Any]:
+        """Which kinds of tokens the server accepts: api_tokens_enabled, legacy_api_tokens_enabled."""
+        return self._object("GET", "/api/jwt/settings")
+
     # Projects --------------------------------------------------------------------------------------------------
 
     def project(self, project: int) -> dict[str, Any]:
@@ -361,6 +365,17 @@ class Client:
             raise self._error("gave no list of storages")
         return answer
 
+    def probe(self, address: str) -> None:
+        """Make sure that the server shows a file of a task, such as ``/data/local-files/?d=...``; reads its beginning.
+
+        Raises:
+            LabelServerError: it does not.
+        """
+        response = self._send("GET", address, headers={"Range": "bytes=0-99"})
+        path = address.partition("?")[0]
+        if response.status_code >= 300:
+            self._read(response, "GET", path)
+
     # Requests --------------------------------------------------------------------------------------------------
 
     def _pages(self, path: str, parameters: Mapping[str, Any], key: str) -> Iterator[dict[str, Any]]:
@@ -468,6 +483,7 @@ class Client:
         json: Any = None,
         files: Any = None,
         repeatable: bool = True,
+        headers: Mapping[str, str] | None = None,
         authorised: bool = True,
         retries: int | None = None,
     ) -> Any:
@@ -478,12 +494,12 @@ class Client:
         if files:
             tries = 1
         for attempt in range(1, tries + 1):
-            headers = self._authorisation() if authorised else {}
+            sent = {**(headers or {}), **(self._authorisation() if authorised else {})}
             with self._lock:
                 self.requests += 1
             try:
                 response = self._http.request(
-                    method, self.url + path, params=params, json=json, files=files, headers=headers
+                    method, self.url + path, params=params, json=json, files=files, headers=sent
                 )
             except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
                 # The request did not get there: trying again doubles nothing.

@@ -230,7 +230,8 @@ def _question(element: ElementTree.Element, name: str, conditions: tuple[tuple[s
         choices = tuple(str(value) for value in range(1, int(element.get("maxRating", "5")) + 1))
     else:
         # An alias is what results carry where it is given.
-        found = [child.get("alias") or child.get("value", "") for child in element.iter(inner)] if inner else []
+        children = list(element.iter(inner)) if inner else []
+        found = [child.get("alias") or child.get("value") or "" for child in children]
         choices = tuple(found)
     return Question(
         name=name,

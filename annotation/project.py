@@ -105,9 +105,19 @@ def init(out: Path, options: InitOptions | None = None) -> InitResult:
             again=options.again,
             **settings,
         )
-        if not store.read_server():
-            store.write_server(url=client.url)
+        _note_server(store, client.url)
         return result
+
+
+def _note_server(store: LabelStore, url: str) -> None:
+    """Note the address, and the document root where it is that of this user's own server."""
+    from annotation.server.run import state
+
+    own = state()
+    if own is not None and _host(own.url) == _host(url):
+        store.write_server(url=url, media_root=str(own.media_root))
+    elif store.read_server().get("url") != url:
+        store.write_server(url=url, media_root=None)
 
 
 def make_project(

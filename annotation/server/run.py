@@ -4,6 +4,7 @@ Layout of its data folder (by default ``<RSAT_DATA_HOME>/label-server/data``)::
 
     lock            held by the server's process itself, so it is free exactly when nothing runs
     running.json    address and process of the server that runs
+    last.json       its port at the last start, which is the default of the next
     owner.json      the first user's e-mail, once a token was handed out
     server.log      what the server says
     server/         the server's database and settings
@@ -24,6 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from annotation.client import Secret
 from annotation.server.accounts import Account, personal_token, sign_in
@@ -44,8 +46,8 @@ Progress = Callable[[str], None]
 class ServeOptions:
     """How a server of one's own is started."""
 
-    port: int = DEFAULT_PORT
-    """Port on 127.0.0.1; 0 takes a free one."""
+    port: int | None = None
+    """Port on 127.0.0.1; 0 takes a free one; None: the one of the last start, at first 8080."""
     data: Path | None = None
     """Folder for database and media; None: one for all datasets of this user."""
     executable: Path | None = None
@@ -123,8 +125,10 @@ def serve(
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = _lock(data)
     try:
-        port = _port(options.port)
+        port = _port(_last_port(data) if options.port is None else options.port)
         url = f"http://{HOST}:{port}"
+        if out is not None:
+            _refuse_another_address(LabelStore(out), url, data)
         handed_out = (data / "owner.json").is_file()
         first = not (data / "server" / "label_studio.sqlite3").exists()
         password = secrets.token_urlsafe(15)
@@ -146,6 +150,7 @@ def serve(
             write_json(data / "owner.json", {"email": OWNER})
         running = ServerState(url, process.pid, media_root(data), data, log)
         write_json(data / "running.json", {"url": url, "pid": process.pid})
+        write_json(data / "last.json", {"port": port})
         if out is not None:
             LabelStore(out).write_server(url=url, media_root=str(running.media_root))
     except BaseException:
@@ -221,8 +226,14 @@ def server_environment(data: Path, port: int) -> dict[str, str]:
         "DEBUG": "false",
         "LOG_LEVEL": "WARNING",
     }
+    # What is left of requests to the internet (tips on the start page) ends here at once.
+    nowhere = {name: f"http://{HOST}:9" for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")}
     return {
         **kept,
+        **nowhere,
+        **{name.lower(): value for name, value in nowhere.items()},
+        "NO_PROXY": f"{HOST},localhost",
+        "no_proxy": f"{HOST},localhost",
         **{f"LABEL_STUDIO_{name}": value for name, value in own.items()},
         # Predictions that do not fit the form are refused at import.
         "fflag_feat_utc_210_prediction_validation_15082025": "true",
@@ -377,6 +388,26 @@ def _port(wanted: int) -> int:
                 hint="Is another server there? Choose another port, such as --port 8081 (0: any free one).",
             ) from error
         return int(probe.getsockname()[1])
+
+
+def _last_port(data: Path) -> int:
+    try:
+        return int(json.loads((data / "last.json").read_text(encoding="utf-8"))["port"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return DEFAULT_PORT
+
+
+def _refuse_another_address(store: LabelStore, url: str, data: Path) -> None:
+    """Votes carry the server's address in their ids: one database must not be used under two."""
+    project = store.round().project()
+    if project is None or project.url == url or store.read_server().get("media_root") != str(media_root(data)):
+        return
+    port = urlsplit(project.url).port
+    raise LabelServerError(
+        f"The project of {store.out} was made at {project.url}, and its votes are told apart by this address.",
+        hint=f"Start the server there: --port {port}",
+        path=store.out,
+    )
 
 
 def _lock(data: Path) -> int:
