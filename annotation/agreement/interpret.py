@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from annotation.agreement.bootstrap import FEW_DYADS
-from annotation.agreement.report import Anchoring, Annotator, Estimate, QuestionAgreement
+from annotation.agreement.report import DISTRUSTED, Anchoring, Annotator, Estimate, QuestionAgreement
 
 #: Krippendorff's advice (Content Analysis, 4th ed., 2018): rely on alpha from 0.8, conclude tentatively from 0.667.
 RELIABLE, TENTATIVE = 0.8, 0.667
@@ -122,6 +122,11 @@ def warnings(
         if unsure >= MANY_UNSURE:
             found.append(f"{unsure:.0%} of the answers on {topic} are unsure.")
     found += _about_people(annotators, fast_s)
+    left_out = [one.name for one in annotators if one.verdict in DISTRUSTED]
+    better = [(question.question, question.alpha_trusted) for question in questions]
+    told = [f"{name} {estimate.value:.2f}" for name, estimate in better if estimate.value is not None]
+    if left_out and told:
+        found.append(f"Without {' and '.join(left_out)}, alpha is {', '.join(told)}.")
     if anchoring.mixed_clips:
         found.append(
             f"{anchoring.mixed_clips} clips were shown both with and without a prediction; "

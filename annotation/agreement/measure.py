@@ -15,8 +15,9 @@ from annotation.agreement.bootstrap import Bootstrap, sum_by
 from annotation.agreement.consensus import Belief, believe
 from annotation.agreement.interpret import anchoring_sentence, sentence, warnings
 from annotation.agreement.pairs import pair_kappas
-from annotation.agreement.ratings import Floats, Ratings, Votes, encode
+from annotation.agreement.ratings import Bools, Floats, Ratings, Votes, encode
 from annotation.agreement.report import (
+    DISTRUSTED,
     QUESTIONS,
     AgreementOptions,
     AgreementReport,
@@ -56,12 +57,14 @@ def measure(
     encoded = encode(votes, clips)
     bootstrap = Bootstrap(len(encoded.dyad_ids), options.rounds, options.seed, options.level)
     beliefs = {question: believe(encoded, question) for question in QUESTIONS}
+    annotators = describe_annotators(encoded, beliefs, bootstrap, options)
+    distrusted = np.array([one.verdict in DISTRUSTED for one in annotators], bool)
     questions = tuple(
-        _question(encoded, encoded.ratings(question), beliefs[question], bootstrap, options) for question in QUESTIONS
+        _question(encoded, encoded.ratings(question), beliefs[question], distrusted, bootstrap, options)
+        for question in QUESTIONS
     )
     graded = encoded.ratings("confidence")
     confidence = _estimator(graded, bootstrap)(lambda sums: coefficients.alpha(sums, ordinal=True))
-    annotators = describe_annotators(encoded, beliefs, bootstrap, options)
     anchored = anchoring(encoded, predictions, bootstrap, options)
     anchored = dataclasses.replace(anchored, sentence=anchoring_sentence(anchored, options.level))
     listed, total = clips_to_look_at(encoded, beliefs, options)
@@ -93,7 +96,12 @@ def measure(
 
 
 def _question(
-    votes: Votes, ratings: Ratings, belief: Belief | None, bootstrap: Bootstrap, options: AgreementOptions
+    votes: Votes,
+    ratings: Ratings,
+    belief: Belief | None,
+    distrusted: Bools,
+    bootstrap: Bootstrap,
+    options: AgreementOptions,
 ) -> QuestionAgreement:
     counts = ratings.counts()
     decided = ratings.where(ratings.answer < len(ratings.answers) - 1)
@@ -109,6 +117,7 @@ def _question(
         percent=every(coefficients.percent, alike=True),
         alpha=every(coefficients.alpha),
         alpha_decided=some(coefficients.alpha),
+        alpha_trusted=_trusted(ratings, distrusted, bootstrap),
         ac1=every(coefficients.ac1),
         ac1_decided=some(coefficients.ac1),
         confirmed=tuple(
@@ -120,6 +129,12 @@ def _question(
         sentence="",
     )
     return dataclasses.replace(result, sentence=sentence(result))
+
+
+def _trusted(ratings: Ratings, distrusted: Bools, bootstrap: Bootstrap) -> Estimate:
+    if not distrusted.any():
+        return Estimate(None, reason="nobody is left out")
+    return _estimator(ratings.where(~distrusted[ratings.rater]), bootstrap)(coefficients.alpha)
 
 
 def _estimator(ratings: Ratings, bootstrap: Bootstrap) -> Callable[..., Estimate]:

@@ -26,6 +26,9 @@ ANSWERS: Mapping[str, tuple[str, ...]] = {
 #: How an annotator answers, see :class:`Annotator`.
 VERDICTS = ("ok", "weak", "random", "contrary", "straight", "unclear")
 
+#: Verdicts on annotators whose votes say nothing of the clip.
+DISTRUSTED = ("random", "contrary", "straight")
+
 
 @dataclass(frozen=True)
 class ClipInfo:
@@ -133,6 +136,8 @@ class QuestionAgreement:
     """Krippendorff's alpha, nominal, "unsure" as an answer of its own."""
     alpha_decided: Estimate
     """Krippendorff's alpha, nominal, "unsure" as no vote."""
+    alpha_trusted: Estimate
+    """Krippendorff's alpha without the annotators whose verdict is in ``DISTRUSTED``; None where there are none."""
     ac1: Estimate
     """Gwet's AC1, "unsure" as an answer of its own."""
     ac1_decided: Estimate

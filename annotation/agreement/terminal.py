@@ -55,7 +55,7 @@ def _hanging(lines: Iterable[tuple[str, str]], style: str) -> Table:
 def _questions(report: AgreementReport) -> Table:
     level = f"{report.options.level:.0%}"
     table = _titled(f"Agreement, with {level} intervals over dyads")
-    table.add_column("question")
+    table.add_column("question", no_wrap=True)
     for name in ("clips", "unsure"):
         table.add_column(name, justify="right")
     for name in ("alike", "alpha", "alpha of\ndecided", "AC1"):
@@ -111,7 +111,15 @@ def _how(one: Annotator) -> Text:
 
 
 def _titled(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        collapse_padding=True,
+        header_style="dim",
+    )
 
 
 def _stacked(estimate: Estimate) -> Text:
