@@ -15,25 +15,21 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks import gpu_scene as scene
 from benchmarks.machine import describe_machine, table
-from model.camera import Camera
 from model.fitting import reference
 from model.fitting.backend import solver_for
 from model.fitting.config import FitConfig
 from model.fitting.fit import FitResult, fit_landmarks
-from model.fitting.landmark_model import LandmarkModel, landmark_model
 from model.gaussians import one_per_face, to_world, triangle_frames
-from model.head import HeadModel, load_head
-from model.photometric import view
 from model.photometric.config import PhotometricConfig
 from model.photometric.refine import Landmarks, refine
-from model.photometric.surface import make_surface
 from model.raster import Backend, rasterize, shade_lambert
 from model.raster.gaussian import rasterize_gaussians
 from model.raster.spherical_harmonics import ambient
@@ -110,56 +106,14 @@ class Check:
     """Raises ``Unavailable`` where something that it needs is not installed."""
 
 
-# The scene -----------------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=1)
-def _head() -> HeadModel:
-    return load_head()
-
-
-@lru_cache(maxsize=2)
-def _model() -> LandmarkModel:
-    return landmark_model(_head())
-
-
-def _codes(frames: int) -> dict[str, torch.Tensor]:
-    """Someone talking, nodding and blinking before a camera 0.7 m away."""
-    rng = np.random.default_rng(7)
-    head, time_s = _head(), np.arange(frames) / 25
-
-    def wave(columns: int, size: float, lowest: float, highest: float) -> np.ndarray:
-        speed, start = rng.uniform(lowest, highest, columns), rng.uniform(0, 6, columns)
-        return size * np.sin(2 * np.pi * time_s[:, None] * speed + start)
-
-    expression = np.clip(0.15 + wave(head.num_expression, 0.15, 0.2, 1.5), 0, 1)
-    codes = {
-        "expression": expression,
-        "jaw": np.concatenate([0.1 + wave(1, 0.08, 1.0, 2.0), np.zeros((frames, 2))], axis=1),
-        "eyes": np.repeat(wave(3, 0.1, 0.1, 0.5) * [1, 1, 0], 2, axis=0).reshape(frames, 6),
-        "rotation": wave(3, 0.15, 0.1, 0.4),
-        "translation": wave(3, 0.01, 0.1, 0.3) + [0.0, 0.03, 0.7],
-    }
-    shape = rng.normal(size=head.num_shape) * 0.7
-    return {"shape": torch.tensor(shape).float(), **{key: torch.tensor(value).float() for key, value in codes.items()}}
-
-
-def _camera(size: int) -> Camera:
-    return Camera(2.2 * size, 2.2 * size, 0.5 * size, 0.47 * size, size, size)
-
-
-def _to(codes: dict[str, torch.Tensor], device: str) -> dict[str, torch.Tensor]:
-    return {name: value.to(device) for name, value in codes.items()}
-
-
 # The paths -----------------------------------------------------------------------------------------------------------
 
 
 def check_posing(setting: Setting) -> Outcome:
     """Codes to vertices."""
-    here, there = _head(), _head().to(setting.device)
-    codes = _codes(setting.frames)
-    far = _to(codes, setting.device)
+    here, there = scene.head(), scene.head().to(setting.device)
+    codes = scene.codes(setting.frames)
+    far = scene.to(codes, setting.device)
     difference = (here.pose(**codes)[0] - there.pose(**far)[0].cpu()).norm(dim=-1).max()
     return Outcome(
         1e3 * float(difference), 1e-3, "mm",
@@ -171,8 +125,8 @@ def check_posing(setting: Setting) -> Outcome:
 def _raster(setting: Setting, backend: Backend) -> Outcome:
     """Share of pixels whose face differs from numba's by more than a tie, then pictures per second."""
     frames = max(1, setting.frames // 8)
-    vertices = _head().pose(**_codes(frames))[0]
-    faces, camera = _head().faces, _camera(setting.size)
+    vertices = scene.head().pose(**scene.codes(frames))[0]
+    faces, camera = scene.head().faces, scene.camera(setting.size)
     points, triangles = vertices.to(setting.device), faces.to(setting.device)
     slow, fast = rasterize(vertices, faces, camera, "numba"), rasterize(points, triangles, camera, backend)
     other = (slow.face_id != fast.face_id.cpu()) & ~((slow.depth - fast.depth.cpu()).abs() < 1e-6)
@@ -198,8 +152,8 @@ def check_raster_pytorch3d(setting: Setting) -> Outcome:
 def check_shading(setting: Setting) -> Outcome:
     """A shaded picture, and gradients of its difference from another to vertices and colours."""
     frames = max(1, setting.frames // 16)
-    head, camera = _head(), _camera(setting.size)
-    vertices = head.pose(**_codes(frames))[0]
+    head, camera = scene.head(), scene.camera(setting.size)
+    vertices = head.pose(**scene.codes(frames))[0]
     colours = torch.rand(1, head.num_vertices, 3, generator=torch.Generator().manual_seed(0))
     light = ambient(torch.tensor([0.8, 0.7, 0.6]))
     # The same faces on both sides: what a pixel shows is compared by the raster checks.
@@ -225,23 +179,13 @@ def check_shading(setting: Setting) -> Outcome:
     )  # fmt: skip
 
 
-@lru_cache(maxsize=2)
-def _seen(frames: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Landmarks (T, 478, 2) with a pixel of noise, and the shape (S,) they were made with."""
-    codes, head, camera = _codes(frames), _head(), _camera(size)
-    origin = codes["translation"] + head.J_template[0] + codes["shape"] @ head.J_shapedirs[0].T
-    motion = torch.cat([codes["expression"], codes["jaw"], codes["eyes"], codes["rotation"], origin], dim=1)
-    points = reference.landmarks(head, codes["shape"], motion, camera).numpy()
-    return points + np.random.default_rng(1).normal(size=points.shape), codes["shape"].numpy()
-
-
 def check_gaussians(setting: Setting) -> Outcome:
     """Largest difference of a colour, and of gradients as a part of their norm; pictures per second, both ways."""
     if not (setting.device.startswith("cuda") and is_installed("gsplat")):
         raise Unavailable("gsplat draws on CUDA, where it is installed")
-    frames, camera = max(1, setting.frames // 32), _camera(setting.size)
-    head = _head()
-    frames_of = triangle_frames(head.pose(**_codes(frames))[0], head.faces)
+    frames, camera = max(1, setting.frames // 32), scene.camera(setting.size)
+    head = scene.head()
+    frames_of = triangle_frames(head.pose(**scene.codes(frames))[0], head.faces)
     world = to_world(one_per_face(head, opacity=0.8, scale=0.5), frames_of)
     colours = torch.rand(len(head.faces), 3, generator=torch.Generator().manual_seed(0))
     weights = torch.rand(frames, setting.size, setting.size, 3, generator=torch.Generator().manual_seed(1))
@@ -268,13 +212,13 @@ def check_gaussians(setting: Setting) -> Outcome:
 def check_landmark_fit(setting: Setting) -> Outcome:
     """Landmarks to codes, the shape known: largest difference of a landmark's place between both fits."""
     size = 512
-    marks, shape = _seen(setting.frames, size)
+    marks, shape = scene.landmarks(setting.frames, size)
     valid = np.ones(len(marks), bool)
     config = FitConfig()
 
     def work(device: str, config: FitConfig) -> FitResult:
         solve = solver_for(device)
-        return fit_landmarks(_model(), marks, valid, _camera(size), config=config, shape=shape, solve=solve)
+        return fit_landmarks(scene.model(), marks, valid, scene.camera(size), config=config, shape=shape, solve=solve)
 
     there = "torch" if setting.device == "cpu" else setting.device
     far = replace(config, tolerance=1e-7, iterations=max(config.iterations, 14))  # to the end on both sides
@@ -282,38 +226,11 @@ def check_landmark_fit(setting: Setting) -> Outcome:
     for device in ("cpu", there):
         found = work(device, far)
         codes = torch.as_tensor(found.codes).float()
-        points.append(reference.landmarks(_head(), torch.as_tensor(found.shape), codes, _camera(size)))
+        points.append(reference.landmarks(scene.head(), torch.as_tensor(found.shape), codes, scene.camera(size)))
     return Outcome(
         float((points[0] - points[1]).norm(dim=-1).max()), 0.05, "px",
         setting.rate(lambda: work("cpu", config), len(marks)), setting.rate(lambda: work(there, config), len(marks)),
     )  # fmt: skip
-
-
-@lru_cache(maxsize=1)
-def _filmed(frames: int, size: int, config: PhotometricConfig) -> np.ndarray:
-    """Pictures (T, H, W, 3) uint8 of ``_codes``: skin with blotches of several sizes, light from above."""
-    surface, camera = make_surface(_head(), config.samples, config.texel_m), _camera(size)
-    rng = np.random.default_rng(3)
-    template = surface.head.v_template.numpy()
-    places = np.einsum("nk,nkx->nx", surface.texel_bary, template[surface.texel_corners])
-    colour = np.full((len(places), 3), (0.62, 0.48, 0.40))
-    for scale, strength in ((0.03, 0.20), (0.012, 0.25), (0.006, 0.15)):
-        for _ in range(8):
-            wave, start = rng.normal(size=3) / scale, rng.uniform(0, 6, 3)
-            colour += strength / 4 * np.sin((places @ wave)[:, None] + start)
-    light = np.zeros((9, 3), np.float32)
-    light[:4] = np.array([2.2, -0.5, -0.9, -0.6])[:, None]
-    skin = view.Skin(np.clip(colour, 0, 1).astype(np.float32), np.ones(len(places), bool), light)
-    codes = _codes(frames)
-    shape = codes.pop("shape")
-    pictures = np.empty((frames, size, size, 3), np.uint8)
-    for first in range(0, frames, 16):
-        part = {name: values[first : first + 16] for name, values in codes.items()}
-        vertices = np.ascontiguousarray(surface.head.pose(shape, **part)[0].numpy())
-        posed = view.pose(surface, vertices, camera)
-        image, covered = view.render(surface, posed, skin, np.ones((len(vertices), 3)), camera)
-        pictures[first : first + 16] = np.round(255 * np.where(covered[..., None], image, 0.3)).clip(0, 255)
-    return pictures
 
 
 def check_photometric(setting: Setting) -> Outcome:
@@ -328,10 +245,10 @@ def check_photometric(setting: Setting) -> Outcome:
             overlap=4,
         )  # fmt: skip
     size = max(setting.size, config.size)
-    marks, shape = _seen(setting.frames, size)
-    given, camera, fit = Landmarks(marks, np.ones(len(marks), bool)), _camera(size), FitConfig()
-    fast = fit_landmarks(_model(), given.points, given.valid, camera, config=fit, shape=shape)
-    pictures = _filmed(setting.frames, size, config)
+    marks, shape = scene.landmarks(setting.frames, size)
+    given, camera, fit = Landmarks(marks, np.ones(len(marks), bool)), scene.camera(size), FitConfig()
+    fast = fit_landmarks(scene.model(), given.points, given.valid, camera, config=fit, shape=shape)
+    pictures = scene.filmed(setting.frames, size, config)
     threads = torch.get_num_threads()
     there = "torch" if setting.device == "cpu" else setting.device
 
@@ -339,14 +256,14 @@ def check_photometric(setting: Setting) -> Outcome:
 
     def work(device: str) -> None:
         found[device] = refine(
-            _head(), fast, given, lambda first, last: pictures[first:last], None, camera, fit=fit, config=config,
+            scene.head(), fast, given, lambda first, last: pictures[first:last], None, camera, fit=fit, config=config,
             device=device, threads=threads,
         ).codes  # fmt: skip
 
     def face(result: FitResult) -> torch.Tensor:
         names = ("expression", "jaw", "neck", "eyes", "rotation", "translation")
         codes = [torch.as_tensor(getattr(result, name)) for name in names]
-        return _head().pose(torch.as_tensor(result.shape), *codes)[0][:, _head().groups["face"]]
+        return scene.head().pose(torch.as_tensor(result.shape), *codes)[0][:, scene.head().groups["face"]]
 
     few = replace(setting, repeats=min(setting.repeats, 2))
     rates = [few.rate(partial(work, device), len(marks)) for device in ("cpu", there)]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.gpu_scene import made_skin, pictures
 from model.camera import Camera, project
 from model.fitting.fit import FitResult, fit_landmarks
 from model.head.load import HeadModel, load_head
@@ -44,29 +45,11 @@ def surface(head: HeadModel) -> Surface:
     return make_surface(head, 1500, 0.003)
 
 
-def made_skin(surface: Surface, seed: int = 3) -> view.Skin:
-    """Blotches of several sizes on a skin colour, light from the upper left."""
-    rng = np.random.default_rng(seed)
-    template = surface.head.v_template.numpy()
-    places = np.einsum("nk,nkx->nx", surface.texel_bary, template[surface.texel_corners])
-    colour = np.full((len(places), 3), (0.62, 0.48, 0.40))
-    for scale, strength in ((0.03, 0.20), (0.012, 0.25), (0.006, 0.15)):
-        for _ in range(8):
-            wave, start = rng.normal(size=3) / scale, rng.uniform(0, 6, 3)
-            colour += strength / 4 * np.sin((places @ wave)[:, None] + start)
-    light = np.zeros((9, 3), np.float32)
-    light[0], light[1], light[2], light[3] = 2.2, -0.5, -0.9, -0.6
-    return view.Skin(np.clip(colour, 0, 1).astype(np.float32), np.ones(len(places), bool), light)
-
-
 def draw(surface: Surface, shape: np.ndarray, codes: np.ndarray, root: np.ndarray, skin: view.Skin, camera: Camera,
          gain: np.ndarray | None = None) -> np.ndarray:  # fmt: skip
     """Pictures (T, H, W, 3) uint8 of codes over a grey ground."""
     gain = np.ones((len(codes), 3)) if gain is None else gain
-    image, covered = view.render(
-        surface, view.pose(surface, surface.pose(shape, codes, root), camera), skin, gain, camera
-    )
-    return np.round(255 * np.where(covered[..., None], image, 0.3)).clip(0, 255).astype(np.uint8)
+    return pictures(surface, surface.pose(shape, codes, root), skin, camera, gain)
 
 
 @pytest.fixture(scope="session")

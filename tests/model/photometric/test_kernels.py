@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.gpu_scene import made_skin
 from model.camera import Camera
 from model.head.load import HeadModel
 from model.photometric import kernels, reference, view
@@ -14,7 +15,7 @@ from model.photometric.surface import Surface, make_surface
 from model.photometric.term import PhotometricTerm
 from model.raster import interpolate, rasterize, vertex_normals
 from model.raster.spherical_harmonics import irradiance
-from tests.model.photometric.conftest import CAMERA, Scene, made_skin
+from tests.model.photometric.conftest import CAMERA, Scene
 
 
 def smooth_pictures(num: int, size: int, seed: int) -> np.ndarray:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from benchmarks.gpu_scene import made_skin
 from model.head.load import HeadModel
 from model.photometric import view
 from model.photometric.surface import Surface, make_surface
-from tests.model.photometric.conftest import made_skin
 
 
 def test_texels_are_numbered_as_the_docstring_says(surface: Surface) -> None:
