@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
 import random
 import threading
@@ -193,9 +194,13 @@ class Client:
         self._lock = threading.Lock()
         self._access: Secret | None = None
         self._httpx = httpx
+        # Its debug lines hold headers of answers whole, with session cookies.
+        logging.getLogger("httpcore").setLevel(logging.WARNING)
         # Redirects are not followed: the API makes none, and a login page must not pass for an answer.
         self._http = httpx.Client(
-            timeout=httpx.Timeout(timeout_s, connect=min(10.0, timeout_s)), follow_redirects=False
+            timeout=httpx.Timeout(timeout_s, connect=min(10.0, timeout_s)),
+            follow_redirects=False,
+            verify=needs_certificates(url),
         )
 
     def __repr__(self) -> str:
@@ -497,6 +502,8 @@ class Client:
             sent = {**(headers or {}), **(self._authorisation() if authorised else {})}
             with self._lock:
                 self.requests += 1
+            # The token alone says who asks; a session the server opens on the side is not taken up.
+            self._http.cookies.clear()
             try:
                 response = self._http.request(
                     method, self.url + path, params=params, json=json, files=files, headers=sent
@@ -593,6 +600,11 @@ class Client:
         if not repeatable:
             hint = "What was sent may be there all the same: the same command looks first, and sends what is missing."
         return self._error(what, hint=hint)
+
+
+def needs_certificates(url: str) -> bool:
+    """Whether a connection is to be secured: reading the certificates for one that is not takes half a second."""
+    return not url.startswith("http://")
 
 
 def _describe(value: str, source: str) -> TokenInfo:

@@ -10,7 +10,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from annotation.client import Client, Secret
+from annotation.client import Client, Secret, needs_certificates
 from rsat_data.errors import LabelAuthError, LabelServerError
 from rsat_data.optional import require
 
@@ -92,7 +92,7 @@ def add_account(client: Client, email: str, password: str | None = None) -> Acco
 
 def _session(url: str, timeout_s: float) -> Any:
     httpx = require("httpx", needed_for="talking to a label server")
-    return httpx.Client(base_url=url, timeout=timeout_s, follow_redirects=False)
+    return httpx.Client(base_url=url, timeout=timeout_s, follow_redirects=False, verify=needs_certificates(url))
 
 
 def _post_form(session: Any, path: str, values: dict[str, str]) -> Any:

@@ -320,7 +320,7 @@ def _wait_until_healthy(
                 path=log,
             )
         try:
-            if httpx.get(f"{url}/health", timeout=5.0).status_code == 200:
+            if httpx.get(f"{url}/health", timeout=5.0, verify=False).status_code == 200:
                 return
         except httpx.TransportError:
             pass
