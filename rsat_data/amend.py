@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from rsat_data import card
 from rsat_data.columns import one_chunk
 from rsat_data.errors import DatasetError
+from rsat_data.labels import BEHIND, LABELS_FILE, RELATION, labels_summary, read_clips
 from rsat_data.manifest import MANIFEST_NEXT, TMP_SUFFIX, ManifestEntry, read_manifest, safe_join
 from rsat_data.meta_tables import subject_records
 from rsat_data.siblings import check_siblings
@@ -29,13 +30,12 @@ from rsat_data.writer import AVATARS, OWNED, DatasetWriter
 if TYPE_CHECKING:
     from schemas import Table
 
-_RELATION = ("kinship", "status", "senior", "relation_source", "relation_confidence")
-
-#: Table -> (key, columns that may be changed). What decides ids, splits, statistics or the card is not among them, nor
-#: are codes and media: a row with others is another row, and comes from a build.
+#: Table -> (key, columns that may be changed). What decides ids, splits or statistics is not among them, nor are codes
+#: and media: a row with others is another row, and comes from a build. (A relation of blood joins two subjects to a
+#: family; they are in one split already, because they are seen together.)
 AMENDABLE = {
-    "triplets": ("row_id", ("avatar_id", "avatar_psnr", *_RELATION)),
-    "clips": ("clip_id", (*_RELATION, "num_votes", "agreement")),
+    "triplets": ("row_id", ("avatar_id", "avatar_psnr", *RELATION)),
+    "clips": ("clip_id", (*RELATION, *BEHIND)),
 }
 
 #: The table of votes.
@@ -66,6 +66,7 @@ def amend(
     files: Mapping[str, Path | bytes] | None = None,
     remove: Iterable[str] = (),
     votes: pa.Table | None = None,
+    labels: Mapping[str, Any] | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Amended:
     """Give rows of a published dataset new values, add votes, and add or remove files of its avatars, in one step.
@@ -76,6 +77,7 @@ def amend(
         files: file below ``avatars/`` -> its content, or a file to copy. Those of the same name are replaced.
         remove: files below ``avatars/`` that go; one that is not there is no error.
         votes: rows for ``meta/votes.parquet``, of any format version; those whose ``vote_id`` is there are left out.
+        labels: content of ``meta/labels.json``, see :mod:`rsat_data.labels`; it stays as it is without.
         progress: called with the done share of the bytes.
 
     Raises:
@@ -91,7 +93,10 @@ def amend(
         changed = {table: _Changes(writer, table, rows) for table, rows in values.items()}
         affected = {file for changes in changed.values() for file in changes.shards}
         table, added = (None, 0) if votes is None else _with_votes(writer, votes)
-        if not affected and not files and not gone & writer.old.keys() and not added:
+        record = None if labels is None else _json(labels)
+        if record is not None and _content(writer, LABELS_FILE) == record:
+            record = None
+        if not affected and not files and not gone & writer.old.keys() and not added and record is None:
             return Amended(tuple(sorted(writer.old.values(), key=lambda entry: entry.file)), 0, 0)
         total, done = sum(writer.old[file].bytes for file in affected) or 1, 0
         for changes in changed.values():
@@ -104,7 +109,10 @@ def amend(
             writer.write_file(file, content if isinstance(content, bytes) else content.read_bytes())
         if table is not None and added:
             writer.write_table(VOTES, table.schema, [table])
-        _follow(writer, "triplets" in changed)
+        if record is not None:
+            writer.write_file(LABELS_FILE, record)
+        told = bool(added) or record is not None or any({*RELATION, *BEHIND} & {*c.columns} for c in changed.values())
+        _follow(writer, "triplets" in changed, told)
         for file in writer.old.keys() - writer.new.keys() - gone:
             if file.startswith((*OWNED, AVATARS)):
                 writer.keep(file)
@@ -268,8 +276,12 @@ _SUBJECT_KEYS = (
 )
 
 
-def _follow(writer: DatasetWriter, rows_changed: bool) -> None:
-    """Write what is made from the rows: the table subjects, and croissant.json with the hashes of the shards."""
+def _follow(writer: DatasetWriter, rows_changed: bool, labels_changed: bool) -> None:
+    """Write what is made from the rows.
+
+    That is the table subjects, croissant.json with the hashes of the shards, and what meta/info.json and the card say
+    of labels.
+    """
     if rows_changed:
         import schemas
         from schemas.arrow import table_from_rows
@@ -279,16 +291,51 @@ def _follow(writer: DatasetWriter, rows_changed: bool) -> None:
     try:
         record = json.loads((writer.root / "meta/info.json").read_text(encoding="utf-8"))
         info = card.DatasetInfo(**{field.name: record[field.name] for field in fields(card.DatasetInfo)})
+        if labels_changed:
+            record["labels"] = _labels(writer)
         shards = {**writer.old, **writer.new}
-        content = card.croissant(info, record, [shards[file] for file in shards if file.startswith("data/")])
+        data = sorted(file for file in shards if file.startswith("data/"))
+        content = card.croissant(info, record, [shards[file] for file in data])
+        readme = card.readme(info, record, data)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(
             f"{writer.root / 'meta/info.json'} cannot be read: {error!r}.",
             hint="Publish the dataset again with the command that built it.",
             path=writer.root,
         ) from error
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    writer.write_file("croissant.json", text.encode())
+    if labels_changed:
+        writer.write_file("meta/info.json", _json(record))
+        writer.write_file("README.md", readme.encode())
+    writer.write_file("croissant.json", _json(content))
+
+
+def _labels(writer: DatasetWriter) -> dict[str, Any]:
+    """What is to be said of the labels as they will be."""
+    rows: list[dict[str, Any]] = []
+    for file in sorted({**writer.old, **writer.new}):
+        if file.startswith("data/clips/"):
+            rows += read_clips(writer.root, file, _pending(writer, file))
+    votes = None
+    if VOTES in writer.old or VOTES in writer.new:
+        with _opened(_pending(writer, VOTES)) as table:
+            votes = table.read()
+    record = json.loads(content) if (content := _content(writer, LABELS_FILE)) else None
+    return labels_summary(rows, votes, record)
+
+
+def _pending(writer: DatasetWriter, file: str) -> Path:
+    """Where a file of the new state lies before it is published."""
+    path = safe_join(writer.root, file)
+    return path.with_name(path.name + TMP_SUFFIX) if file in writer.new else path
+
+
+def _content(writer: DatasetWriter, file: str) -> bytes | None:
+    """A small file of the new state; None where there is none."""
+    return _pending(writer, file).read_bytes() if file in writer.old or file in writer.new else None
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def _subjects(writer: DatasetWriter) -> list[dict[str, Any]]:
@@ -299,8 +346,7 @@ def _subjects(writer: DatasetWriter) -> list[dict[str, Any]]:
     for file in sorted({**writer.old, **writer.new}):
         if not file.startswith("data/triplets/"):
             continue
-        path = safe_join(writer.root, file)
-        with _opened(path.with_name(path.name + TMP_SUFFIX) if file in writer.new else path) as shard:
+        with _opened(_pending(writer, file)) as shard:
             rows += shard.read(columns=list(_SUBJECT_KEYS)).to_pylist()
     keys = [
         RowKeys(r["subject_id"], r["partner_subject_id"], r["source_id"], r["dyad_id"], r["kinship"], r["num_frames"])

@@ -171,6 +171,7 @@ def _body(info: DatasetInfo, summary: Mapping[str, Any]) -> str:
         f"All codes belong to `{summary['head_model']}`. Rotations are axis-angle in radians, lengths are metres, the "
         "camera frame is that of OpenCV (x right, y down, z away). Vertices follow from the codes and are not stored.",
         "",
+        *_relations(summary.get("labels")),
         "## Columns of triplets",
         "",
         *column_table("triplets"),
@@ -194,6 +195,41 @@ def _body(info: DatasetInfo, summary: Mapping[str, Any]) -> str:
     if info.citation:
         lines += ["", "## Citation", "", info.citation]
     return "\n".join(lines) + "\n"
+
+
+def _relations(labels: Mapping[str, Any] | None) -> list[str]:
+    """What the card says of relationships and of the votes behind them."""
+    if labels is None:
+        return []
+    source, pairs = labels["relation_source"], labels["pairs_alike"]
+    total = sum(source.values())
+
+    def counted(name: str) -> str:
+        return ", ".join(f"{value} {count}" for value, count in labels[name].items())
+
+    lines = [
+        "## Relationships",
+        "",
+        f"Of {total} clips, {source['metadata']} carry a relation that the owner of the source stated, "
+        f"{source['votes']} one that annotators agree on, {source['adjudicated']} one that was adjudicated, "
+        f"{source['unlabelled']} none. Kinship: {counted('kinship')}. Status: {counted('status')}.",
+    ]
+    if labels["votes"]:
+        alike = [f"{pairs[name]:.0%} on {name}" for name in ("kinship", "status") if pairs[name] is not None]
+        lines += [
+            "",
+            f"Votes: {labels['votes']} of {labels['annotators']} annotators on {labels['clips_voted_on']} clips, and "
+            f"{labels['adjudications']} by adjudicators (meta/votes.parquet)."
+            + (f" Two votes on the same clip are alike in {' and '.join(alike)}." if alike else ""),
+        ]
+    if labels["applied"]:
+        options = labels["applied"]["options"]
+        lines += [
+            "",
+            f"An answer counts as agreed on from {options['majority']:.0%} of at least {options['min_votes']} votes, "
+            f"and clips of the same two people must not differ. Labelling form {labels['applied']['form_hash'][:12]}.",
+        ]
+    return [*lines, ""]
 
 
 def column_table(table: str) -> list[str]:
@@ -345,6 +381,7 @@ def croissant(info: DatasetInfo, summary: Mapping[str, Any], shards: Sequence[Ma
             "Codes, transcripts and speaker assignments are made by machines and carry scores. Relations come from the "
             "source's owner or from votes (meta/votes.parquet); relation_source tells which."
         ),
+        **_annotators(summary.get("labels")),
         "rai:personalSensitiveInformation": [f"Faces and voices of people. Kinds named by the rows: {pii}."],
         "rai:dataLimitations": [
             "Machine-made labels hold errors; use valid and the q_ columns.",
@@ -354,6 +391,16 @@ def croissant(info: DatasetInfo, summary: Mapping[str, Any], shards: Sequence[Ma
         "rai:dataReleaseMaintenancePlan": "Consent can be withdrawn: rows are found by consent_id and subject_id.",
         "distribution": distribution,
         "recordSet": record_sets,
+    }
+
+
+def _annotators(labels: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Croissant's words on the people who voted; nothing without votes."""
+    if not labels or not labels["votes"]:
+        return {}
+    return {
+        "rai:annotationsPerItem": f"{labels['votes'] / labels['clips_voted_on']:.3g} votes a clip voted on",
+        "rai:annotatorDemographics": [f"{labels['annotators']} annotators, known by pseudonyms only."],
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rsat_data import __version__, card
+from rsat_data.amend import VOTES, finish_interrupted
 from rsat_data.avatars.carry import Carried, carry_over, with_columns
 from rsat_data.card import DatasetInfo
-from rsat_data.errors import DatasetError
-from rsat_data.manifest import ManifestEntry
+from rsat_data.errors import DatasetError, WorkspaceError
+from rsat_data.labels import (
+    LABELS_FILE,
+    RELATION,
+    VOTED,
+    Labels,
+    carry_labels,
+    labels_summary,
+    read_labels,
+    set_columns,
+)
+from rsat_data.manifest import MANIFEST, ManifestEntry, read_manifest, safe_join
 from rsat_data.meta_tables import quarantine_records, source_records, subject_records
 from rsat_data.parts import Parts, Ref
 from rsat_data.siblings import check_siblings
@@ -54,7 +65,7 @@ _ROW_KEYS = (
     "audio_isolation",
     "pii",
 )
-_CLIP_KEYS = ("clip_id", "dyad_id", "source_id", "row_id_a", "row_id_b", "subject_id_a")
+_CLIP_KEYS = ("clip_id", "dyad_id", "source_id", "row_id_a", "row_id_b", "subject_id_a", *RELATION)
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,10 @@ class Published:
     """Subjects whose avatar was carried over."""
     stale_avatars: tuple[str, ...] = ()
     """Subjects whose avatar was fitted to other rows than they have now; it is in the dataset no more."""
+    labels: int = 0
+    """Clips that keep a label which votes gave them."""
+    lost_labels: tuple[str, ...] = ()
+    """Clips that lost such a label: the source's owner says something else now, or their pair is another."""
 
 
 @dataclass
@@ -83,6 +98,7 @@ class _Plan:
     clips: list[Ref]
     splits: Splits
     repeated: list[str] = field(default_factory=list)
+    labels: Labels = field(default_factory=Labels)
 
     def split_of_row(self, ref: Ref) -> str:
         return self.splits.split_of[ref.keys["subject_id"]]
@@ -109,8 +125,8 @@ def publish(
     Args:
         parts: folders that hold ``rows.parquet`` (table triplets) and ``clip.parquet`` (table clips) of one clip or of
             many; their split columns are ignored.
-        out: folder of the dataset. What it held is replaced once all is written, except votes, and avatars of subjects
-            whose rows are the same as before.
+        out: folder of the dataset. What it held is replaced once all is written, except votes, labels that follow from
+            them, and avatars of subjects whose rows are the same as before.
         seed: decides the splits.
         ratios: share of train, validation and test; 80, 10, 10 % by default.
         sources: records of the table sources without num_clips, see :func:`schemas.sources.from_ingest`; sources that
@@ -130,7 +146,8 @@ def publish(
     import schemas
 
     folders = sorted(Path(part) for part in parts)
-    plan = _make_plan(folders, seed, ratios, keep_splits)
+    old, seen = _labels_before(Path(out))
+    plan = _make_plan(folders, seed, ratios, keep_splits, old)
     info = info or DatasetInfo()
     stats = StatsCollector()
     total = len(plan.rows) + len(plan.clips) + 1
@@ -142,11 +159,39 @@ def publish(
         progress(done / total)
 
     with DatasetWriter(Path(out), owned=(*OWNED, AVATARS)) as writer:
+        if {file: entry.sha256 for file, entry in writer.old.items() if _tells_labels(file)} != seen:
+            raise WorkspaceError(
+                f"{out}: labels were changed while this publication was prepared.",
+                hint="Run the same command again.",
+                path=out,
+            )
         triplets, clips = schemas.TABLES["triplets"], schemas.TABLES["clips"]
         carried = _carry_over(writer, plan, folders)
-        _write_data(writer, triplets, ROWS_FILE, folders, plan.rows, plan.split_of_row, advance, stats.add, carried)
-        _write_data(writer, clips, CLIPS_FILE, folders, plan.clips, plan.split_of_clip, advance, None)
-        summary = _summary(plan, stats, len(quarantine))
+        _write_data(
+            writer,
+            triplets,
+            ROWS_FILE,
+            folders,
+            plan.rows,
+            plan.split_of_row,
+            advance,
+            stats.add,
+            carried,
+            ("row_id", plan.labels.rows),
+        )
+        _write_data(
+            writer,
+            clips,
+            CLIPS_FILE,
+            folders,
+            plan.clips,
+            plan.split_of_clip,
+            advance,
+            None,
+            None,
+            ("clip_id", plan.labels.clips),
+        )
+        summary = _summary(plan, stats, len(quarantine), _votes(writer))
         _write_meta(writer, plan, carried, sources, quarantine, seed, ratios)
         extra = extra_files or {}
         for name in sorted(extra):  # one content in memory at a time, where the mapping reads files
@@ -161,7 +206,48 @@ def publish(
         entries = writer.commit()
     progress(1.0)
     rows = {name: split["rows"] for name, split in summary["splits"].items()}
-    return Published(tuple(entries), rows, len(plan.clips), tuple(plan.repeated), carried.subjects, carried.stale)
+    now = {ref.keys["clip_id"] for ref in plan.clips}
+    before = {name for name, clip in old.clips.items() if clip["relation_source"] in VOTED}
+    kept = {name for name in before if plan.labels.clips.get(name, {}).get("relation_source") in VOTED}
+    return Published(
+        tuple(entries),
+        rows,
+        len(plan.clips),
+        tuple(plan.repeated),
+        carried.subjects,
+        carried.stale,
+        len(kept),
+        tuple(sorted((before & now) - kept)),
+    )
+
+
+def _tells_labels(file: str) -> bool:
+    return file.startswith("data/clips/") or file == LABELS_FILE
+
+
+def _labels_before(out: Path) -> tuple[Labels, dict[str, str]]:
+    """Labels of the dataset that is replaced, and the hashes of the files that told them."""
+    finish_interrupted(out)
+    if not (out / MANIFEST).exists():
+        return Labels(), {}
+    files = {entry.file: entry for entry in read_manifest(out)}
+    seen = {file: entry.sha256 for file, entry in files.items() if _tells_labels(file)}
+    return read_labels(out, files), seen
+
+
+def _votes(writer: DatasetWriter) -> pa.Table | None:
+    """The table of votes as it stays; None for a new dataset."""
+    if VOTES not in writer.old:
+        return None
+    path = safe_join(writer.root, VOTES)
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(
+            f"{path} cannot be read: {error}.",
+            hint="Take the file from a backup: a build cannot make votes.",
+            path=path,
+        ) from error
 
 
 def _carry_over(writer: DatasetWriter, plan: _Plan, folders: Sequence[Path]) -> Carried:
@@ -185,7 +271,11 @@ def _carry_over(writer: DatasetWriter, plan: _Plan, folders: Sequence[Path]) -> 
 
 
 def _make_plan(
-    folders: Sequence[Path], seed: int, ratios: Mapping[str, float] | None, keep: Mapping[str, str] | None
+    folders: Sequence[Path],
+    seed: int,
+    ratios: Mapping[str, float] | None,
+    keep: Mapping[str, str] | None,
+    old: Labels,
 ) -> _Plan:
     from pipelines.assemble.splits import RowKeys, assign_splits
     from schemas.vocabulary import SPLITS
@@ -211,6 +301,10 @@ def _make_plan(
                 raise DatasetError(f"{folders[ref.part]}: row {ref.keys['row_id']} is there twice.")
             rows[ref.keys["row_id"]] = ref
     _check_plan(folders, rows, clips)
+    labels = carry_labels(old, (clip.keys for clip in clips.values()))
+    # A blood relation joins a family: what is carried over counts before splits and families are made.
+    rows = {name: _with_keys(ref, labels.rows.get(name)) for name, ref in rows.items()}
+    clips = {name: _with_keys(ref, labels.clips.get(name)) for name, ref in clips.items()}
     keys = [
         RowKeys(
             subject_id=ref.keys["subject_id"],
@@ -226,7 +320,7 @@ def _make_plan(
         splits = assign_splits(keys, seed=seed, ratios=ratios, pinned=keep)
     except ValueError as error:
         raise DatasetError(f"{error}.") from error
-    plan = _Plan([], [], splits, sorted(set(repeated)))
+    plan = _Plan([], [], splits, sorted(set(repeated)), labels)
     rank = {name: number for number, name in enumerate(SPLITS)}
     # By subject inside a split: an avatar is fitted to one subject's rows, which then lie together.
     plan.rows = sorted(
@@ -243,6 +337,12 @@ def _make_plan(
         key=lambda ref: (rank[plan.split_of_clip(ref)], ref.keys["dyad_id"], ref.keys["clip_id"]),
     )
     return plan
+
+
+def _with_keys(ref: Ref, values: Mapping[str, Any] | None) -> Ref:
+    if values is None:
+        return ref
+    return replace(ref, keys={**ref.keys, **{name: value for name, value in values.items() if name in ref.keys}})
 
 
 def _index(folders: Sequence[Path], name: str, table: str, columns: Sequence[str]) -> Iterator[Ref]:
@@ -312,7 +412,8 @@ def _write_data(
     split_of: Callable[[Ref], str],
     advance: Callable[[int], None],
     look: Callable[[str, pa.Table], None] | None,
-    carried: Carried | None = None,
+    carried: Carried | None,
+    labels: tuple[str, Mapping[str, Mapping[str, Any]]],
 ) -> None:
     """Write the shards of one table. An empty split has no file: a shard without rows would break readers."""
     from schemas.vocabulary import SPLITS
@@ -326,6 +427,7 @@ def _write_data(
             table = table.set_column(position, spec.schema.field(position), pa.array([split] * len(group)))
             if carried is not None:
                 table = with_columns(table, carried)
+            table = set_columns(table, *labels)
             # One chunk a column, and the declared metadata: the bytes then depend on the rows alone.
             table = pa.Table.from_arrays([column.combine_chunks() for column in table.columns], schema=spec.schema)
             if look is not None:
@@ -347,7 +449,7 @@ def _write_data(
 # Meta --------------------------------------------------------------------------------------------------------------
 
 
-def _summary(plan: _Plan, stats: StatsCollector, quarantined: int) -> dict[str, Any]:
+def _summary(plan: _Plan, stats: StatsCollector, quarantined: int, votes: pa.Table | None) -> dict[str, Any]:
     """Counts and facts that the card and info.json state."""
     from schemas import FORMAT_VERSION
     from schemas.vocabulary import SPLITS
@@ -379,6 +481,7 @@ def _summary(plan: _Plan, stats: StatsCollector, quarantined: int) -> dict[str, 
         "languages": sorted({row["language"] for row in keys if row["language"]}),
         "pii": sorted({kind for row in keys for kind in row["pii"]}),
         "consented_rows": sum(row["consent_id"] is not None for row in keys),
+        "labels": labels_summary((ref.keys for ref in plan.clips), votes, plan.labels.record),
     }
 
 
@@ -429,10 +532,12 @@ def _write_meta(
     write("sources", source_records(rows, clips, sources))
     write("quarantine", quarantine_records(quarantine))
     # Votes are append-only and not made by a build: what is there stays.
-    if "meta/votes.parquet" in writer.old:
-        writer.keep("meta/votes.parquet")
+    if VOTES in writer.old:
+        writer.keep(VOTES)
     else:
         write("votes", [])
+    if plan.labels.record is not None:
+        writer.write_file(LABELS_FILE, _json(plan.labels.record))
     record = {
         "algorithm": ALGORITHM,
         "seed": seed,

@@ -277,6 +277,8 @@ def report(options: BuildOptions, result: BuildResult, published: Published) -> 
         else 0,
         "avatars_kept": list(published.avatars),
         "avatars_stale": list(published.stale_avatars),
+        "labels_kept": published.labels,
+        "labels_lost": list(published.lost_labels),
         "quarantined": len(result.failures),
         "failed_sources": failed,
         "seconds": {stage: round(seconds, 2) for stage, seconds in result.seconds.items()},
@@ -291,6 +293,11 @@ def report(options: BuildOptions, result: BuildResult, published: Published) -> 
         click.echo(
             f"{len(published.stale_avatars)} avatars were fitted to rows that have changed and are in the dataset no "
             f"more: rsat-data avatar fit {options.out}"
+        )
+    if published.lost_labels:
+        click.echo(
+            f"{len(published.lost_labels)} clips lost the label that votes gave them, because their owner says something "
+            f"else now or they belong to another pair: rsat-data label apply {options.out}"
         )
     if result.failures:
         click.echo(f"{len(result.failures)} quarantined or skipped; the reasons: rsat-data status {options.out}")

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from rsat_data.content import file_sha256
 from rsat_data.errors import DatasetError
+from rsat_data.labels import LABELS_FILE, RELATION
 from rsat_data.manifest import TMP_SUFFIX, ManifestEntry, read_manifest, safe_join
 from rsat_data.siblings import check_siblings
 from rsat_data.writer import AVATARS, OWNED
@@ -27,7 +28,7 @@ CHECKS = {
     "schema": "tables have the columns and types of the format",
     "values": "no nulls, known words, lengths equal T, codes finite and of a body's size",
     "clocks": "audio, video and matte last as long as the frames",
-    "references": "ids are unique, partners, clips and avatars name each other",
+    "references": "ids are unique, partners, clips and avatars name each other, rows have their clip's relation",
     "head model": "all codes belong to one head model",
     "splits": "no subject, family, source or pair is in two splits",
 }
@@ -35,8 +36,8 @@ CHECKS = {
 _META_TABLES = ("subjects", "sources", "votes", "quarantine")
 _MEDIA = ("audio", "image", "video", "matte", "preview")
 _KEYS = ("row_id", "clip_id", "dyad_id", "subject_id", "partner_row_id", "partner_subject_id", "source_id", "person")
-_ROW_KEYS = (*_KEYS, "split", "kinship", "head_model", "avatar_id")
-_CLIP_KEYS = ("clip_id", "row_id_a", "row_id_b", "split", "dyad_id", "source_id")
+_ROW_KEYS = (*_KEYS, "split", "head_model", "avatar_id", *RELATION)
+_CLIP_KEYS = ("clip_id", "row_id_a", "row_id_b", "split", "dyad_id", "source_id", *RELATION)
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ class _Validation:
         self.done = 0
         self.rows: list[tuple[str, int, dict[str, Any]]] = []
         self.clips: list[tuple[str, int, dict[str, Any]]] = []
+        self.votes: list[tuple[str, int, dict[str, Any]]] = []
 
     def run(self) -> Report:
         sound = [entry for entry in self.entries if self._hash(entry)]
@@ -212,6 +214,9 @@ class _Validation:
         for problem in row_problems(table, spec):
             row = None if problem.row is None else start + problem.row
             self._note("values", file, row, f"{problem.column}: {problem.message}")
+        if spec.name == "votes":
+            for index, vote in enumerate(table.select(["vote_id"]).to_pylist()):
+                self.votes.append((file, start + index, vote))
         if not file.startswith("data/"):
             return
         split = file.rsplit("/", 1)[1].split("-")[0]
@@ -230,7 +235,7 @@ class _Validation:
             (self.rows if spec.name == "triplets" else self.clips).append((file, start + index, record))
 
     def _meta(self) -> None:
-        for name in ("meta/info.json", "meta/splits.json", "meta/stats.json", "croissant.json"):
+        for name in ("meta/info.json", "meta/splits.json", "meta/stats.json", LABELS_FILE, "croissant.json"):
             path = self.root / name
             if path.is_file():
                 try:
@@ -241,9 +246,13 @@ class _Validation:
     # Between rows --------------------------------------------------------------------------------------------------
 
     def _references(self) -> None:
+        from schemas.vocabulary import senior_of_clip
+
         rows = self._unique(self.rows, "row_id")
         clips = self._unique(self.clips, "clip_id")
-        self.report.checked["references"] = len(self.rows) + len(self.clips)
+        # Votes on clips that left the dataset are kept: what they say of their annotator is still true.
+        self._unique(self.votes, "vote_id")
+        self.report.checked["references"] = len(self.rows) + len(self.clips) + len(self.votes)
         for file, number, row in self.rows:
             clip = clips.get(row["clip_id"])
             if clip is None:
@@ -251,8 +260,9 @@ class _Validation:
             else:
                 if clip["row_id_" + row["person"].lower()] != row["row_id"]:
                     self._note("references", file, number, f"row_id: clip {row['clip_id']} names another row")
-                for key in ("dyad_id", "source_id", "split"):
-                    if clip[key] != row[key]:
+                for key in ("dyad_id", "source_id", "split", *RELATION):
+                    mine = senior_of_clip(row[key], row["person"]) if key == "senior" else row[key]
+                    if clip[key] != mine:
                         self._note("references", file, number, f"{key}: is {row[key]}, the clip has {clip[key]}")
             if row["partner_row_id"] is None:
                 continue

@@ -16,7 +16,6 @@ from rsat_data.manifest import read_manifest
 from rsat_data.publish import ROWS_FILE, publish
 from rsat_data.stats import Moments
 from rsat_data.validate import validate
-from schemas.arrow import table_from_rows
 from schemas.sources import from_ingest
 from tests.dataset_factory import ClipSpec, default_specs, make_clip, make_dataset, make_row, write_part
 
@@ -112,19 +111,6 @@ def test_moments_in_blocks_are_those_of_the_whole() -> None:
     for block in np.split(samples, [10, 500, 501]):
         moments.add(block)
     np.testing.assert_allclose(moments.result()["std"], samples.std(axis=0), rtol=1e-6)
-
-
-def test_votes_outlive_a_publication(tmp_path: Path) -> None:
-    out, _ = make_dataset(tmp_path, MANY[:2])
-    votes = schemas.TABLES["votes"]
-    record = {column.name: None if column.nullable else "" for column in votes}
-    times = {"created_at": 0, "updated_at": 0}
-    record |= {"vote_id": "v", "confidence": 3, "issues": [], "evidence": [], "prediction_shown": False, **times}
-    with rsat_data.writer.DatasetWriter(out, owned=("meta/votes.parquet",)) as writer:
-        writer.write_table("meta/votes.parquet", votes.schema, [table_from_rows(votes, [record])])
-        writer.commit()
-    publish(sorted((tmp_path / "parts").iterdir()), out)
-    assert pq.read_table(out / "meta" / "votes.parquet")["vote_id"].to_pylist() == ["v"]
 
 
 def test_a_clip_given_twice_is_there_once(tmp_path: Path) -> None:
