@@ -23,7 +23,8 @@ def test_shoulders_are_found_where_they_are(head: HeadModel) -> None:
     images = made_pictures(head, {**codes, "torso": truth}, WIDE, Torso.still())
     footage = footage_of(head, codes, images, WIDE)
     found = track_torso(head, footage)
-    assert found.shape == (FRAMES, 6) and not found[:, [0, 1, 2, 5]].any()
+    assert found.shape == (FRAMES, 6)
+    assert np.abs(found[:, :3]).max() < 1.0 and np.abs(found[:, 5]).max() < 1.5  # it hardly turns or leans
     pixel = 0.95 / WIDE.fx / SPREAD[3]
     for axis in (3, 4):
         left = (found - truth)[:, axis] - np.median((found - truth)[:, axis])
