@@ -81,7 +81,9 @@ class Catalogue:
                     left_out = NO_PICTURE
             self.entries[clip_id] = Entry(self._candidate(row), left_out, _source(row))
         if not seen:
-            raise LabelError(f"{out} holds no clips.", hint="Give the folder of a dataset with conversations.", path=out)
+            raise LabelError(
+                f"{out} holds no clips.", hint="Give the folder of a dataset with conversations.", path=out
+            )
         twice = sorted(clip_id for clip_id, count in seen.items() if count > 1)
         if twice:
             raise LabelError(

@@ -232,8 +232,8 @@ def _write_video(source: ClipSource, stream: BinaryIO) -> None:
 def flaws(video: bytes, num_frames: int) -> list[str]:
     """What about an MP4 would let picture, sound and waveform drift apart in a browser, in words; empty for nothing.
 
-    Every frame is decoded. Wanted: H.264 yuv420p in square pixels, ``num_frames`` frames exactly 1/25 s apart, AAC, both
-    from 0 and of the same length.
+    Every frame is decoded. Wanted: H.264 yuv420p in square pixels, ``num_frames`` frames exactly 1/25 s apart, AAC,
+    both from 0 and of the same length.
     """
     av = require("av", needed_for="Videos for annotators")
     try:
@@ -409,4 +409,3 @@ def _upright(frame: Any, stream: Any, height: int) -> np.ndarray:
     size = (lines, width) if turn % 2 else (width, lines)
     picture = frame.reformat(width=size[0], height=size[1], format="rgb24").to_ndarray()
     return np.ascontiguousarray(np.rot90(picture, turn)) if turn else picture
-

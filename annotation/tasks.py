@@ -1,7 +1,7 @@
 """A clip as a task of the label server: what the form shows of it, and nothing that gives the answer away.
 
-The transcript is shown as it is typed: the editor puts paragraphs on the page as text, so ``<b>`` needs no escaping, and
-escaping it would show ``&lt;b&gt;`` and shift every offset. What does need care, and gets it here:
+The transcript is shown as it is typed: the editor puts paragraphs on the page as text, so ``<b>`` needs no escaping,
+and escaping it would show ``&lt;b&gt;`` and shift every offset. What does need care, and gets it here:
 
 * white space of any kind becomes single spaces, or offsets into the text and what a browser shows would part;
 * control and direction characters go, and text that runs right to left is wrapped in one pair of isolates, so that its

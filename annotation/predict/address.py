@@ -256,4 +256,3 @@ class _Scan:
         if ends:
             return any(parts[-1] == self.words[at] for group in self._terms.values() for parts, _ in group)
         return self.words[at] in self._terms
-

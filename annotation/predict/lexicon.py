@@ -198,7 +198,9 @@ def _term(raw: Mapping[str, Any], number: int, fail: Any) -> Term:
         raise fail(f"{where}: described says who is senior where status is unequal, and only there")
     if not values["kinship"] and not values["status"]:
         raise fail(f"{where} tells neither kinship nor status")
-    values["label"] = raw.get("label", "kinship" if values["kinship"] == "blood" or not values["described"] else "authority")
+    values["label"] = raw.get(
+        "label", "kinship" if values["kinship"] == "blood" or not values["described"] else "authority"
+    )
     if values["label"] not in ("kinship", "authority"):
         raise fail(f"{where}: label should be kinship or authority, not {values['label']!r}")
     for name in ("bare", "name_follows"):

@@ -71,11 +71,14 @@ def check_predictions(form_xml: str, predictions: Iterable[tuple[str, Mapping[st
         LabelError: one does not fit; names the clip and what is wrong.
         MissingDependencyError: label-studio-sdk is not installed.
     """
+    predictions = list(predictions)
+    if not predictions:
+        return
     interface = require("label_studio_sdk.label_interface", needed_for="Checking predictions").LabelInterface(form_xml)
     for clip_id, prediction in predictions:
         errors = interface.validate_prediction(dict(prediction), return_errors=True)
         if errors:
             raise LabelError(
                 f"The prediction for {clip_id} does not fit the project's form: {errors[0]}.",
-                hint="Was the form edited by hand? `rsat-data label doctor` compares it; --no-predictions pushes without.",
+                hint="Was the form edited by hand? `rsat-data label doctor` tells; --no-predictions pushes without.",
             )

@@ -11,7 +11,7 @@ _TOKEN = re.compile(rf"[{_ALONE}]|(?:(?![{_ALONE}])\w)+(?:['’\-](?:(?![{_ALONE
 #: Marks that end a sentence, in several scripts.
 ENDS = frozenset(".!?…。！？؟۔।;")
 #: Marks that open and close quoted speech; the plain one does both.
-OPENING, CLOSING, EITHER = frozenset("“„«「『‹"), frozenset("”»」』›"), "\""
+OPENING, CLOSING, EITHER = frozenset("“„«「『‹"), frozenset("”»」』›"), '"'
 #: Marks that part clauses.
 COMMAS = frozenset(",:—–-、，،")
 
@@ -38,9 +38,7 @@ def tokenise(text: str) -> list[Token]:
     for match in _TOKEN.finditer(text):
         word = match[0]
         is_word = word[0].isalnum() or word[0] == "_"
-        found.append(
-            Token(word.lower().replace("’", "'"), match.start(), match.end(), is_word, word[0].isupper())
-        )
+        found.append(Token(word.lower().replace("’", "'"), match.start(), match.end(), is_word, word[0].isupper()))
     return found
 
 

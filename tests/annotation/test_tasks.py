@@ -119,7 +119,11 @@ def test_cleaning_twice_is_cleaning_once(text: str) -> None:
 
 def test_titles_give_nothing_away() -> None:
     title = neutral_title("clip_mother_and_daughter")
-    assert "mother" not in title and title != neutral_title("clip_2") and title == neutral_title("clip_mother_and_daughter")
+    assert (
+        "mother" not in title
+        and title != neutral_title("clip_2")
+        and title == neutral_title("clip_mother_and_daughter")
+    )
 
 
 def test_data_has_what_the_form_shows() -> None:

@@ -139,7 +139,9 @@ def describe(result: PushResult, *, dry_run: bool) -> str:
         if count:
             lines.append(f"  {what}: {count}")
     if result.outdated:
-        lines.append(f"  built anew but answered, left as they were: {len(result.outdated)} ({result.outdated[0]}, ...)")
+        lines.append(
+            f"  built anew but answered, left as they were: {len(result.outdated)} ({result.outdated[0]}, ...)"
+        )
     if result.doubled:
         lines.append(f"  with several answered tasks: {len(result.doubled)} ({', '.join(result.doubled[:3])})")
     if result.strata:
