@@ -100,7 +100,9 @@ def bca_levels(value: float, replicates: Floats, leave_one_out: Floats | None, l
     tails = ((1 - level) / 2, (1 + level) / 2)
     if leave_one_out is None:
         return tails
-    below = (np.mean(replicates < value) + np.mean(replicates <= value)) / 2
+    # Rounds that hit the value itself count half; sums in another order may miss it by a rounding error.
+    slack = 1e-9 * max(1.0, abs(value))
+    below = (np.mean(replicates < value - slack) + np.mean(replicates <= value + slack)) / 2
     spread = leave_one_out[np.isfinite(leave_one_out)]
     if not 0 < below < 1 or len(spread) < 2:
         return tails

@@ -95,11 +95,11 @@ def warnings(
 ) -> tuple[str, ...]:
     """What a reader must know."""
     found = []
-    if not num_votes:
-        return ("There are no votes to measure. Pull them first: rsat-data label pull OUT",)
     if unknown_clips:
         shown = ", ".join(unknown_clips[:3]) + (", ..." if len(unknown_clips) > 3 else "")
         found.append(f"Votes on {len(unknown_clips)} clips that are not in the dataset are left out: {shown}")
+    if not num_votes:
+        return (*found, "There are no votes to measure. Pull them first: rsat-data label pull OUT")
     if len(annotators) == 1:
         found.append("There is one annotator only: agreement needs two.")
     elif not any(question.num_overlap for question in questions):

@@ -22,8 +22,8 @@ from annotation.agreement.report import AgreementOptions, Estimate
 ASKED = ("kinship", "status")
 #: Skill below which an annotator is of no use even among others who are hardly better.
 LEAST_SKILL = 0.1
-#: Share of the others' skill that is next to nothing.
-_NOTHING = 0.1
+#: Share of the others' skill that is next to nothing: one in twenty who answer at random is above chance by luck.
+_NOTHING = 0.25
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ def support(ratings: Ratings) -> tuple[Floats, Floats]:
 def skills(votes: Votes, bootstrap: Bootstrap, options: AgreementOptions) -> tuple[Skill, ...]:
     """Judge every annotator, in the order of their numbers."""
     people = len(votes.annotators)
+    if not people:
+        return ()
     # Everybody answers both questions, so the ratings of the two are the same votes in the same order.
     per_question = [votes.ratings(question) for question in ASKED]
     said = [np.eye(len(ratings.answers))[ratings.answer] for ratings in per_question]
@@ -71,7 +73,7 @@ def skills(votes: Votes, bootstrap: Bootstrap, options: AgreementOptions) -> tup
     totals = np.asarray(sums.sum(axis=0)).reshape(people, -1)
     width = totals.shape[1]
     value = _skill(totals)
-    replicates = _skill(bootstrap.totals(sums).reshape(-1, people, width)) if people else np.zeros((0, 0))
+    replicates = _skill(bootstrap.totals(sums).reshape(-1, people, width))
     usable = (shared >= options.min_votes) & np.isfinite(value)
     estimates = []
     for number in range(people):

@@ -9,8 +9,8 @@ from annotation.agreement.ratings import Ints
 _ = -1
 
 #: Four observers, twelve units, five values with missing ones. K. Krippendorff, Computing Krippendorff's
-#: alpha-reliability (2011), example C: alpha .743 (nominal), .815 (ordinal). The same data are "cac.raw4raters" of K. L.
-#: Gwet's Handbook of inter-rater reliability (4th ed., 2014, p. 120): AC1 .77544, percent agreement .81818.
+#: alpha-reliability (2011), example C: alpha .743 (nominal), .815 (ordinal). The same data are "cac.raw4raters" of
+#: K. L. Gwet's Handbook of inter-rater reliability (4th ed., 2014, p. 120): AC1 .77544, percent agreement .81818.
 FOUR_OBSERVERS = np.array(
     [
         [1, 2, 3, 3, 2, 1, 4, 1, 2, _, _, _],
@@ -35,7 +35,7 @@ TWO_OBSERVERS = np.array([[0, 1, 0, 0, 0, 0, 0, 0, 1, 0], [1, 1, 1, 0, 0, 1, 0, 
 #: Two abstractors, 100 women in three states of pregnancy. Gwet's Handbook, "cont3x3abstractors": kappa .7964094.
 ABSTRACTORS = np.array([[13, 0, 0], [0, 20, 7], [0, 4, 56]])
 
-#: Patients 1 to 45 of A. P. Dawid and A. M. Skene (1979), table 1: what anaesthetist 1 said three times, and 2 to 5 once.
+#: Patients 1 to 45 of A. P. Dawid and A. M. Skene (1979), table 1: what anaesthetist 1 said three times, 2 to 5 once.
 ANAESTHETISTS = """
 111 1 1 1 1|333 4 3 3 4|112 2 1 2 2|222 3 1 2 1|222 3 2 2 2|222 3 3 2 2|122 2 1 1 1|333 3 4 3 3|222 2 2 2 3|
 232 2 2 2 3|444 4 4 4 4|222 3 3 4 3|111 1 1 1 1|222 3 2 1 2|121 1 1 1 1|111 2 1 1 1|111 1 1 1 1|111 1 1 1 1|

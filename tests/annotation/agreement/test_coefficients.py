@@ -50,7 +50,9 @@ def test_the_paradox_of_kappa() -> None:
     assert c.kappa(rare.astype(float)) == pytest.approx(0.32, abs=5e-3)
 
     def as_items(table: np.ndarray) -> np.ndarray:
-        rows = [np.eye(2, dtype=int)[[i, j]].sum(axis=0) for i in range(2) for j in range(2) for _ in range(table[i, j])]
+        rows = [
+            np.eye(2, dtype=int)[[i, j]].sum(axis=0) for i in range(2) for j in range(2) for _ in range(table[i, j])
+        ]
         return total(np.array(rows))
 
     assert c.ac1(as_items(balanced)) == pytest.approx(0.70, abs=5e-3)
