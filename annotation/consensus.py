@@ -9,7 +9,7 @@ word goes before votes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -154,6 +154,10 @@ class _Clip:
         """A subject id as A or B."""
         return {self.info.subject_a: "A", self.info.subject_b: "B"}.get(subject, "unknown")
 
+    def shown(self, value: str) -> str:
+        """An answer as people saw it: a subject id as A or B, others as they are."""
+        return value if self.side(value) == "unknown" else self.side(value)
+
 
 def agree(
     votes: pa.Table,
@@ -251,7 +255,7 @@ def _answers(
             values = [state.subject(vote["senior"]) for vote in votes if vote["status"] == "unequal"]
         else:
             values = [vote[question] for vote in votes]
-        answer = _majority(question, values, belief.get(question, {}), options, reasons)
+        answer = _majority(question, values, state.shown, belief.get(question, {}), options, reasons)
         if answer is not None:
             found[question] = answer
     return found
@@ -260,6 +264,7 @@ def _answers(
 def _majority(
     question: str,
     values: Sequence[str],
+    shown: Callable[[str], str],
     belief: Mapping[str, float],
     options: ConsensusOptions,
     reasons: list[str],
@@ -269,12 +274,14 @@ def _majority(
     share = count / len(values)
     tied = len(ranked) > 1 and ranked[1][1] == count
     if tied or share < options.majority - 1e-9:
-        told = ", ".join(f"{number} {name}" for name, number in sorted(ranked, key=lambda pair: (-pair[1], pair[0])))
+        told = ", ".join(
+            f"{number} {shown(name)}" for name, number in sorted(ranked, key=lambda pair: (-pair[1], pair[0]))
+        )
         reasons.append(f"{question}: no majority of {options.majority:.0%} ({told})")
         return None
     if value in belief and belief[value] < options.posterior:
         reasons.append(
-            f"{question}: {value} has a probability of {belief[value]:.2f}, below {options.posterior:g}, "
+            f"{question}: {shown(value)} has a probability of {belief[value]:.2f}, below {options.posterior:g}, "
             "given how each annotator votes elsewhere"
         )
         return None
@@ -312,8 +319,10 @@ def _settle(
                 for clip in clips:
                     answer = clip.answers.get(question)
                     if answer is not None and answer.value != UNSURE:
-                        others = " or ".join(sorted(conflict.values.keys() - {answer.value}))
-                        clip.reasons.append(f"{question}: {answer.value} here, {others} of the same two people{owner}")
+                        others = " or ".join(sorted(map(clip.shown, conflict.values.keys() - {answer.value})))
+                        clip.reasons.append(
+                            f"{question}: {clip.shown(answer.value)} here, {others} of the same two people{owner}"
+                        )
         if value is not None:
             agreed[question] = value
     # A senior party goes with unequal standing only; an adjudicator may have changed that in another clip.
