@@ -120,7 +120,6 @@ def serve(
     """
     options = options or ServeOptions()
     data = data_folder(options)
-    executable = find_executable(options.executable) or make_environment(progress)
     for folder in (data, data / "server", media_root(data)):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = _lock(data)
@@ -129,6 +128,7 @@ def serve(
         url = f"http://{HOST}:{port}"
         if out is not None:
             _refuse_another_address(LabelStore(out), url, data)
+        executable = find_executable(options.executable) or make_environment(progress)
         handed_out = (data / "owner.json").is_file()
         first = not (data / "server" / "label_studio.sqlite3").exists()
         password = secrets.token_urlsafe(15)
