@@ -75,20 +75,24 @@ def serve(out: Path | None, background: bool, stopping: bool, as_json: bool, **o
 
     with _ended_by_signals():
         server = start(out, wanted, progress)
+        left_running = False
         try:
             _tell(server, out, wanted.token_file, background, as_json)
+            left_running = background
             if background:
                 return EXIT_OK
             code = server.wait()
-            click.echo(f"the server ended by itself with exit code {code}; see {server.state.log}", err=True)
-            return EXIT_ERROR
         except KeyboardInterrupt:
-            click.echo("\nstopping the server", err=True)
-            server.stop()
-            return EXIT_OK
-        except BaseException:
-            server.stop()
-            raise
+            code = None
+        finally:
+            # Before a word is said: with the terminal gone, saying it fails.
+            if not left_running:
+                server.stop()
+    if code is None:
+        click.echo("\nstopped the server", err=True)
+        return EXIT_OK
+    click.echo(f"the server ended by itself with exit code {code}; see {server.state.log}", err=True)
+    return EXIT_ERROR
 
 
 def _tell(server: Any, out: Path | None, token_file: Path | None, background: bool, as_json: bool) -> None:
