@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import threading
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -119,7 +120,8 @@ def _make(folder: Path, name: str, source: ClipSource, part: str, write: Callabl
     path = folder / name
     if path.exists():
         return
-    temporary = folder / f"{_TMP}{os.getpid()}-{name}.tmp"
+    # Two clips may share a picture, and be made by two threads at once.
+    temporary = folder / f"{_TMP}{os.getpid()}-{threading.get_ident()}-{name}.tmp"
     try:
         with temporary.open("w+b") as stream:
             write(stream)

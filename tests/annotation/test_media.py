@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import wave
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -203,6 +204,16 @@ def test_damage_is_named_and_leaves_nothing_half_made(
 
 def test_a_damaged_stream_is_noticed(preview: bytes) -> None:
     assert flaws(damaged(preview), FRAMES)
+
+
+def test_threads_may_make_the_same_file(preview: bytes, tmp_path: Path) -> None:
+    for number in range(5):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with ThreadPoolExecutor(8) as pool:
+            names = list(pool.map(lambda _, at=folder: render(source(preview), at), range(16)))
+        assert len(set(names)) == 1
+        assert sorted(path.name for path in folder.iterdir()) == sorted(names[0].names)
 
 
 def test_half_made_files_are_swept(preview: bytes, tmp_path: Path) -> None:
