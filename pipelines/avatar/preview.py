@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from model.head import HeadModel
 from pipelines.avatar.judge import show
 from rsat_data.errors import StageError
 
-CELL, COLUMNS, HEADER, GAP = 256, 4, 46, 4
+CELL, COLUMNS, LINE, GAP = 256, 4, 20, 4
+_LETTERS = 120
+"""Of a note, in a line."""
 _INK, _FAINT, _PAPER = (32, 32, 32), (110, 110, 110), (255, 255, 255)
 
 
@@ -78,12 +81,15 @@ def _bytes(picture: torch.Tensor) -> np.ndarray:
 
 def _write(path: Path, rows: list[list[np.ndarray]], words: Sequence[str], title: str, note: str) -> None:
     line = 24
-    tall = HEADER + len(rows) * (line + CELL + GAP)
+    notes = textwrap.wrap(note, _LETTERS)
+    header = (1 + len(notes)) * LINE + 6
+    tall = header + len(rows) * (line + CELL + GAP)
     page = np.full((tall, GAP + COLUMNS * (CELL + GAP), 3), _PAPER, np.uint8)
-    _text(page, title, (GAP + 4, 20), 0.55, _INK)
-    _text(page, note, (GAP + 4, 40), 0.45, _FAINT)
+    _text(page, title, (GAP + 4, LINE), 0.55, _INK)
+    for number, words_of in enumerate(notes):
+        _text(page, words_of, (GAP + 4, (2 + number) * LINE), 0.45, _FAINT)
     for number, (cells, word) in enumerate(zip(rows, words, strict=True)):
-        y = HEADER + number * (line + CELL + GAP)
+        y = header + number * (line + CELL + GAP)
         _text(page, word, (GAP + 4, y + 17), 0.45, _FAINT)
         for column, cell in enumerate(cells):
             x = GAP + column * (CELL + GAP)
