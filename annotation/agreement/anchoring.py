@@ -49,7 +49,7 @@ def anchoring(
         np.stack([votes.accepted[saw] == 1, np.ones(int(saw.sum()), bool)], axis=1).astype(np.float64),
         len(votes.dyad_ids),
     )
-    kept = bootstrap.estimate(lambda sums: _ratio(sums[..., 0], sums[..., 1]), per_dyad, int(saw.sum()))
+    kept = bootstrap.draw(per_dyad).estimate(lambda sums: _ratio(sums[..., 0], sums[..., 1]), int(saw.sum()))
     if kept.value is None:
         kept = Estimate(None, reason="no prediction was shown")
     shown_votes = np.bincount(votes.clip[votes.shown], minlength=len(votes.clip_ids))
@@ -153,10 +153,11 @@ def _difference(sides: _Sides, bootstrap: Bootstrap) -> tuple[Estimate, Estimate
     def other(sums: Floats) -> Floats:
         return _ratio(sums[..., width], sums[..., 2 * width - 1])
 
+    drawn = bootstrap.draw(per_dyad)
     found = (
-        bootstrap.estimate(one, per_dyad, n_shown),
-        bootstrap.estimate(other, per_dyad, n_hidden),
-        bootstrap.estimate(lambda sums: one(sums) - other(sums), per_dyad, n_shown + n_hidden),
+        drawn.estimate(one, n_shown),
+        drawn.estimate(other, n_hidden),
+        drawn.estimate(lambda sums: one(sums) - other(sums), n_shown + n_hidden),
     )
     empty = "no clip on this side has enough votes"
     shown, hidden, difference = (

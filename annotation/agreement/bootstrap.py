@@ -7,6 +7,8 @@ there are, with replacement, and adds up what they hold.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -38,6 +40,7 @@ class Bootstrap:
         self.num_dyads, self.rounds, self.seed, self.level = num_dyads, rounds, seed, level
         self._block = max(1, min(rounds, _BLOCK // max(num_dyads, 1)))
         self._kept: Floats | None = None
+        self._across: Floats | None = None
 
     def weights(self) -> Iterator[Floats]:
         """How often each dyad was drawn: (rounds, D) blocks."""
@@ -56,27 +59,26 @@ class Bootstrap:
             yield block
 
     def totals(self, per_dyad: Floats | sp.csc_array) -> Floats:
-        """Sums of each round: (R, P) from what each dyad adds (D, P), dense or sparse."""
+        """Sums of each round: (R, P) from what each dyad adds (D, P), dense or sparse; as precise as ``per_dyad``."""
         if isinstance(per_dyad, np.ndarray):
             return np.concatenate([block @ per_dyad for block in self.weights()])
         across = per_dyad.T.tocsr()
-        return np.concatenate([(across @ block.T).T for block in self.weights()])
+        return np.concatenate([across @ block for block in self._columns(per_dyad.dtype)], axis=1).T
 
-    def estimate(self, statistic: Callable[[Floats], Floats], per_dyad: Floats, n: int) -> Estimate:
-        """A statistic of sums over dyads, with its BCa interval.
+    def _columns(self, dtype: np.dtype[Any]) -> Iterator[Floats]:
+        """The weights as (D, rounds) blocks, in the layout that sparse products read in one go."""
+        if self._across is not None and self._across.dtype == dtype:
+            yield self._across
+            return
+        for block in self.weights():
+            columns = np.ascontiguousarray(block.T, dtype)
+            if len(block) == self.rounds:
+                self._across = columns
+            yield columns
 
-        Args:
-            statistic: takes sums (..., P), gives (...); nan where it is not defined.
-            per_dyad: (D, P).
-            n: number of items, kept in the result.
-        """
-        value = float(statistic(per_dyad.sum(axis=0)))
-        if not np.isfinite(value):
-            return Estimate(None, n=n)
-        if self.num_dyads < 2:
-            return Estimate(value, n=n, reason=ONE_DYAD)
-        leave_one_out = statistic(per_dyad.sum(axis=0) - per_dyad)
-        return self.interval(value, statistic(self.totals(per_dyad)), n, leave_one_out)
+    def draw(self, per_dyad: Floats) -> Drawn:
+        """Draw what each dyad adds (D, P), for any number of statistics."""
+        return Drawn(self, per_dyad)
 
     def interval(self, value: float, replicates: Floats, n: int, leave_one_out: Floats | None = None) -> Estimate:
         """An interval from a statistic's values in the rounds: percentiles, or BCa where the jackknife is given."""
@@ -90,6 +92,38 @@ class Bootstrap:
         low, high = bca_levels(value, defined, leave_one_out, self.level)
         ends = np.quantile(defined, (low, high))
         return Estimate(value, float(ends[0]), float(ends[1]), n)
+
+
+class Drawn:
+    """Sums over dyads, drawn once."""
+
+    def __init__(self, bootstrap: Bootstrap, per_dyad: Floats) -> None:
+        self.bootstrap, self.per_dyad = bootstrap, per_dyad
+        self.total = per_dyad.sum(axis=0)
+
+    @cached_property
+    def rounds(self) -> Floats:
+        """(R, P) sums of each round."""
+        return self.bootstrap.totals(self.per_dyad)
+
+    @cached_property
+    def leave_one_out(self) -> Floats:
+        """(D, P) sums without each dyad."""
+        return self.total - self.per_dyad
+
+    def estimate(self, statistic: Callable[[Floats], Floats], n: int) -> Estimate:
+        """A statistic of sums over dyads, with its BCa interval.
+
+        Args:
+            statistic: takes sums (..., P), gives (...); nan where it is not defined.
+            n: number of items, kept in the result.
+        """
+        value = float(statistic(self.total))
+        if not np.isfinite(value):
+            return Estimate(None, n=n)
+        if self.bootstrap.num_dyads < 2:
+            return Estimate(value, n=n, reason=ONE_DYAD)
+        return self.bootstrap.interval(value, statistic(self.rounds), n, statistic(self.leave_one_out))
 
 
 def bca_levels(value: float, replicates: Floats, leave_one_out: Floats | None, level: float) -> tuple[float, float]:

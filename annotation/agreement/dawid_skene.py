@@ -9,8 +9,10 @@ annotators, so that a person with five votes is taken for an average one and not
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
+import scipy.sparse as sp
 
 from annotation.agreement.ratings import Floats, Ints
 
@@ -73,11 +75,11 @@ def fit(
         tolerance: largest change of a posterior at which the fit has settled.
     """
     classes = num_answers if num_classes is None else num_classes
-    order = np.argsort(item, kind="stable")
-    item, rater, answer = item[order], rater[order], answer[order]
-    starts = np.searchsorted(item, np.arange(num_items))
-    cell = rater * num_answers + answer
-    cells = num_raters * num_answers
+    # votes[i, j * A + a]: how often annotator j gave answer a to item i. Both steps are products with it.
+    cells = rater * num_answers + answer
+    shape = (num_items, num_raters * num_answers)
+    votes = sp.coo_array((np.ones(len(item)), (item, cells)), shape=shape).tocsr()
+    across = votes.T.tocsr()
     real = answer < classes
     shares = np.bincount(item[real] * classes + answer[real], minlength=num_items * classes).reshape(num_items, classes)
     posterior = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1)
@@ -87,24 +89,21 @@ def fit(
     converged, log_likelihood, iterations = False, -np.inf, 0
     while not converged and iterations < max_iterations:
         iterations += 1
-        prior, confusion, weights = _maximise(posterior, item, cell, cells, num_answers, shrinkage)
+        prior, confusion, weights = _maximise(posterior, across, num_answers, shrinkage)
         previous = posterior
-        posterior, log_likelihood = _expect(prior, confusion, cell, starts)
+        posterior, log_likelihood = _expect(prior, confusion, votes)
         posterior[rows] = truth
         converged = bool(np.abs(posterior - previous).max(initial=0.0) < tolerance)
-    prior, confusion, weights = _maximise(posterior, item, cell, cells, num_answers, shrinkage)
+    prior, confusion, weights = _maximise(posterior, across, num_answers, shrinkage)
     return DawidSkene(posterior, prior, confusion, weights, iterations, converged, log_likelihood)
 
 
 def _maximise(
-    posterior: Floats, item: Ints, cell: Ints, cells: int, num_answers: int, shrinkage: float
+    posterior: Floats, across: sp.csr_array, num_answers: int, shrinkage: float
 ) -> tuple[Floats, Floats, Floats]:
     """Shares of the classes and confusion matrices from the posteriors."""
     classes = posterior.shape[1]
-    counts = np.stack(
-        [np.bincount(cell, weights=posterior[item, k], minlength=cells) for k in range(classes)], axis=1
-    )  # (J*A, K)
-    counts = counts.reshape(-1, num_answers, classes).transpose(0, 2, 1)  # (J, K, A)
+    counts = np.asarray(across @ posterior).reshape(-1, num_answers, classes).transpose(0, 2, 1)  # (J, K, A)
     weights = counts.sum(axis=2)
     right = np.eye(classes, num_answers)
     pooled = counts.sum(axis=0)
@@ -121,11 +120,12 @@ def _maximise(
     return prior, np.maximum(confusion, _FLOOR), weights
 
 
-def _expect(prior: Floats, confusion: Floats, cell: Ints, starts: Ints) -> tuple[Floats, float]:
+def _expect(prior: Floats, confusion: Floats, votes: sp.csr_array) -> tuple[Floats, float]:
     """Posteriors (I, K) and the log-likelihood from the parameters."""
     by_cell = np.log(confusion).transpose(0, 2, 1).reshape(-1, len(prior))  # (J*A, K)
-    joint = np.add.reduceat(by_cell[cell], starts, axis=0) + np.log(np.maximum(prior, _FLOOR))
-    top = joint.max(axis=1, keepdims=True)
-    likelihood = np.exp(joint - top)
-    total = likelihood.sum(axis=1, keepdims=True)
-    return likelihood / total, float((np.log(total) + top).sum())
+    joint = np.asarray(votes @ by_cell) + np.log(np.maximum(prior, _FLOOR))
+    # Class by class: numpy reduces over a last axis of two or three numbers slowly.
+    top = reduce(np.maximum, joint.T)
+    likelihood = np.exp(joint - top[:, None])
+    total = sum(likelihood.T)
+    return likelihood / total[:, None], float((np.log(total) + top).sum())

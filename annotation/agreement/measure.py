@@ -141,6 +141,7 @@ def _estimator(ratings: Ratings, bootstrap: Bootstrap) -> Callable[..., Estimate
     """Statistics of one question's votes, with intervals and with reasons where there is none."""
     counts = ratings.counts()
     per_dyad = sum_by(ratings.dyad[np.arange(ratings.num_items)], coefficients.item_sums(counts), ratings.num_dyads)
+    drawn = bootstrap.draw(per_dyad)
     overlap = counts[counts.sum(axis=1) >= 2]
     if len(overlap):
         reason = ALIKE if (overlap.sum(axis=0) > 0).sum() == 1 else ""
@@ -156,7 +157,7 @@ def _estimator(ratings: Ratings, bootstrap: Bootstrap) -> Callable[..., Estimate
         """``alike``: the statistic means something even where all votes are alike."""
         if reason and not (alike and reason == ALIKE):
             return Estimate(None, n=len(overlap), reason=reason)
-        found = bootstrap.estimate(statistic, per_dyad, len(overlap))
+        found = drawn.estimate(statistic, len(overlap))
         if found.value is None:
             return Estimate(None, n=len(overlap), reason="nobody gave this answer where another voted")
         if given < 2:

@@ -30,6 +30,13 @@ CONFIDENCES: tuple[str, ...] = ("1", "2", "3", "4", "5")
 LABELLING, GOLD = "labelling", "gold"
 
 
+def number_sorted(values: Ints) -> tuple[Ints, Ints]:
+    """Distinct values of a sorted array, and the number of each element's value among them."""
+    new = np.ones(len(values), bool)
+    new[1:] = values[1:] != values[:-1]
+    return values[new], np.cumsum(new) - 1
+
+
 @dataclass(frozen=True)
 class Ratings:
     """The votes on one question: V of them, sorted by item."""
@@ -66,11 +73,11 @@ class Ratings:
 
     def where(self, keep: Bools) -> Ratings:
         """The votes marked in ``keep`` (V,), with items numbered anew."""
-        number, item = np.unique(self.item[keep], return_inverse=True)
+        number, item = number_sorted(self.item[keep])
         return Ratings(
             self.question,
             self.answers,
-            item.astype(np.int64),
+            item,
             self.rater[keep],
             self.answer[keep],
             self.clips[number],
@@ -129,11 +136,11 @@ class Votes:
         answers = CONFIDENCES if graded else ANSWERS[question]
         answer = self.confidence - 1 if graded else self.answers[question]
         given = answer >= 0 if keep is None else (answer >= 0) & keep
-        clips, item = np.unique(self.clip[given], return_inverse=True)
+        clips, item = number_sorted(self.clip[given])
         return Ratings(
             question,
             answers,
-            item.astype(np.int64),
+            item,
             self.annotator[given],
             answer[given],
             clips,

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from scipy.stats import false_discovery_control, norm
 
 from annotation.agreement.bootstrap import Bootstrap
-from annotation.agreement.ratings import Bools, Floats, Ints, Ratings, Votes
+from annotation.agreement.ratings import Bools, Floats, Ints, Ratings, Votes, number_sorted
 from annotation.agreement.report import AgreementOptions, Estimate
 
 #: The questions that everybody answers.
@@ -73,7 +73,8 @@ def skills(votes: Votes, bootstrap: Bootstrap, options: AgreementOptions) -> tup
     totals = np.asarray(sums.sum(axis=0)).reshape(people, -1)
     width = totals.shape[1]
     value = _skill(totals)
-    replicates = _skill(bootstrap.totals(sums).reshape(-1, people, width))
+    # Single precision is plenty for the spread of the rounds, and half the memory to move.
+    replicates = _skill(bootstrap.totals(sums.astype(np.float32)).astype(np.float64).reshape(-1, people, width))
     usable = (shared >= options.min_votes) & np.isfinite(value)
     estimates = []
     for number in range(people):
@@ -230,11 +231,11 @@ def straight_lines(votes: Votes, options: AgreementOptions) -> list[tuple[str, .
 
 def _clicked(votes: Votes) -> Ratings:
     given = votes.clicked >= 0
-    clips, item = np.unique(votes.clip[given], return_inverse=True)
+    clips, item = number_sorted(votes.clip[given])
     return Ratings(
         "senior",
         ("A", "B", "unsure"),
-        item.astype(np.int64),
+        item,
         votes.annotator[given],
         votes.clicked[given],
         clips,

@@ -48,8 +48,8 @@ def test_clips_of_one_dyad_are_no_independent_evidence() -> None:
     # The same 20 dyads, with 1 clip each or the same clip 25 times: drawing dyads, the interval stays as wide.
     rng = np.random.default_rng(1)
     counts = rng.multinomial(3, [0.5, 0.4, 0.1], 20)
-    once = Bootstrap(20, 2000, 0, 0.95).estimate(ac1, item_sums(counts), 20)
-    often = Bootstrap(20, 2000, 0, 0.95).estimate(ac1, 25 * item_sums(counts), 500)
+    once = Bootstrap(20, 2000, 0, 0.95).draw(item_sums(counts)).estimate(ac1, 20)
+    often = Bootstrap(20, 2000, 0, 0.95).draw(25 * item_sums(counts)).estimate(ac1, 500)
     assert once.low == pytest.approx(often.low) and once.high == pytest.approx(often.high)
     assert once.high - once.low > 0.2
 
@@ -60,7 +60,7 @@ def test_bca_against_scipy() -> None:
     data = np.random.default_rng(4).gamma(0.5, size=60)
     expected = scipy_bootstrap((data,), np.mean, n_resamples=20_000, method="BCa", random_state=0).confidence_interval
     rows = np.stack([data, np.ones(60)], axis=1)
-    found = Bootstrap(60, 20_000, 0, 0.95).estimate(lambda sums: sums[..., 0] / sums[..., 1], rows, 60)
+    found = Bootstrap(60, 20_000, 0, 0.95).draw(rows).estimate(lambda sums: sums[..., 0] / sums[..., 1], 60)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=0.03)
 
 
@@ -75,7 +75,7 @@ def test_intervals_hold_the_truth_in_95_percent(rare: bool) -> None:
     hits = 0
     for seed in range(100):
         sums = per_dyad(kinship(Simulation(dyads=60, seed=seed, gold=0.0, **base)))
-        found = Bootstrap(len(sums), 400, seed, 0.95).estimate(alpha, sums, 1)
+        found = Bootstrap(len(sums), 400, seed, 0.95).draw(sums).estimate(alpha, 1)
         assert found.low is not None and found.high is not None
         hits += found.low <= truth <= found.high
     # A true coverage of 95 % gives 89 to 99 of 100 in 99 % of all series (binomial); the seeds are fixed.
