@@ -34,7 +34,8 @@ def describe_annotators(
     """One entry for everybody who voted."""
     judged = skills(votes, bootstrap, options)
     right, answered = _gold(votes)
-    kept = np.bincount(votes.annotator[votes.accepted == 1], minlength=len(votes.annotators))
+    # A hidden prediction can be met too: what is kept is one that was seen.
+    kept = np.bincount(votes.annotator[(votes.accepted == 1) & votes.shown], minlength=len(votes.annotators))
     saw = np.bincount(votes.annotator[(votes.accepted >= 0) & votes.shown], minlength=len(votes.annotators))
     stamps = _stamps(kept, saw, options)
     found = []

@@ -118,7 +118,7 @@ class Votes:
     shown: Bools
     """(N,) a prediction was in sight."""
     accepted: Ints
-    """(N,) 1 kept, 0 changed, -1 no prediction."""
+    """(N,) 1 the same as the prediction (shown or hidden), 0 not the same, -1 no prediction."""
     issues: Mapping[int, tuple[str, ...]]
     """Clip -> problems reported, each once."""
     gold: Mapping[str, Ints]

@@ -163,6 +163,12 @@ def test_gold_pace_and_issues() -> None:
     assert [item.issues for item in report.clips if item.clip_id == "c1"][0] == ("acted",)
 
 
+def test_only_predictions_that_were_seen_are_kept() -> None:
+    rows = [make_vote(f"c{n}", "ann-a", prediction_shown=n < 2, prediction_accepted=n != 1) for n in range(5)]
+    (one,) = report_of(rows).annotators
+    assert (one.accepted.value, one.accepted.n) == (0.5, 2)
+
+
 def test_wilsons_interval() -> None:
     # R. G. Newcombe, Statistics in Medicine 17 (1998) 857: 81 of 263 has .2553 to .3662, 0 of 20 has 0 to .1611.
     found = wilson(81, 263, 0.95, "")
