@@ -68,8 +68,9 @@ def annotator(label_server: LabelServer) -> Callable[[], tuple[Account, Client]]
 
 
 @pytest.fixture
-def owner(label_server: LabelServer, monkeypatch: pytest.MonkeyPatch) -> Client:
+def owner(label_server: LabelServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """A client of the server's owner; address and token are in the environment, as a user would set them."""
     monkeypatch.setenv("LABEL_STUDIO_URL", label_server.url)
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", label_server.owner.token.reveal())
-    return connect()
+    with connect() as client:
+        yield client
