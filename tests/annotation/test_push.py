@@ -566,3 +566,50 @@ def test_the_result_is_json(out: Path, server: TakingServer) -> None:
     assert TOKEN not in describe(result, dry_run=False)
     for path in (out / ".label").rglob("*"):
         assert path.is_dir() or TOKEN.encode() not in path.read_bytes()
+
+
+def test_the_command(out: Path, server: TakingServer) -> None:
+    from click.testing import CliRunner
+
+    from rsat_data.cli.label.push import push as command
+
+    def run(*more: str) -> tuple[int | None, str]:
+        arguments = [str(out), "--media-root", str(out.parent / "root"), "--quiet", *more]
+        result = CliRunner().invoke(command, arguments, standalone_mode=False)
+        assert result.exception is None, result.output
+        return result.return_value, result.stdout
+
+    code, text = run("--dry-run", "--sample", "5")
+    assert code == 0 and "would push 5 of 13 clips" in text and server.tasks == {}
+    code, text = run("--sample", "5", "--json")
+    assert code == 0 and json.loads(text)["pushed"] == 5 == len(server.tasks)
+    assert run("--no-predictions")[1].startswith("pushed 7 of 13 clips")
+    assert TOKEN not in text
+
+
+def test_too_many_damaged_clips_are_told_by_the_exit_code(tmp_path: Path, server: TakingServer) -> None:
+    from click.testing import CliRunner
+
+    from rsat_data.cli.label.push import push as command
+
+    def change(number: int, clip: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+        if number == 1:
+            clip["audio"] = {"bytes": b"no sound", "path": "a.flac"}
+
+    out = make_dataset(tmp_path, ["Hello."] * 4, change=change)
+    server.make_project(out)
+    (tmp_path / "root").mkdir()
+    for limit, code in (("5%", 3), ("25%", 0), ("1", 0), ("0", 3)):
+        arguments = [str(out), "--media-root", str(tmp_path / "root"), "--quiet", "--max-failed", limit]
+        result = CliRunner().invoke(command, arguments, standalone_mode=False)
+        assert result.return_value == code, (limit, result.output)
+        assert "its audio cannot be used" in result.stdout
+
+
+def test_the_gold_file_of_the_docs_can_be_read(tmp_path: Path) -> None:
+    from annotation.gold import read_gold
+
+    page = (Path(__file__).resolve().parents[2] / "docs/labelling_push.md").read_text(encoding="utf-8")
+    path = tmp_path / "gold.csv"
+    path.write_text("clip_id" + page.split("```\nclip_id")[1].split("```")[0], encoding="utf-8")
+    assert [answer.senior for answer in read_gold(path).values()] == [None, "A"]

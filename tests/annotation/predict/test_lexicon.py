@@ -112,3 +112,11 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="not valid TOML"):
         load_lexicon(tmp_path / "bytes.toml")
+
+
+def test_the_example_of_the_docs_can_be_used(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs/labelling_push.md").read_text(encoding="utf-8")
+    lexicon = load_lexicon(write(tmp_path, page.split("```toml\n")[1].split("```")[0]))
+    cues = find_cues([{"speaker": "A", "text": "Mama, kannst du mir helfen?"}], lexicon)
+    assert [(cue.text, cue.described) for cue in cues] == [("Mama", "B")]
+    assert find_cues([{"speaker": "A", "text": "Mein Papa, er war Seemann."}], lexicon) == []
