@@ -61,7 +61,8 @@ def annotator(label_server: LabelServer) -> Callable[[], tuple[Account, Client]]
     """Makes a new annotator each time it is called: (account, client)."""
 
     def make() -> tuple[Account, Client]:
-        account = add_account(label_server.client(), f"annotator{next(_COUNT)}@example.org")
+        with label_server.client() as client:
+            account = add_account(client, f"annotator{next(_COUNT)}@example.org")
         return account, label_server.client(account)
 
     return make
