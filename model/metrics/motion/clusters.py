@@ -44,7 +44,8 @@ def shannon_index(
     one, two = chosen(x, y, mask=mask, least=k)
     fitted, frames = (one, two) if reverse else (two, one)
     share = np.bincount(nearest(frames, _centres(fitted, k, seed)), minlength=k) / len(frames)
-    return float(-(share * np.log2(share + 1e-6)).sum())
+    # The 1e-6, as published, takes one cluster a millionth below zero.
+    return max(float(-(share * np.log2(share + 1e-6)).sum()), 0.0)
 
 
 def _centres(points: Floats, k: int, seed: int) -> Floats:

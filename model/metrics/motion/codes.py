@@ -38,19 +38,32 @@ def frechet(x: Floats, y: Floats, mask: Bools | None = None, *, centred: bool = 
     Returns:
         Unit of the code, squared; 0 for equal distributions.
     """
+    means, spreads = frechet_terms(x, y, mask)
+    return spreads if centred else means + spreads
+
+
+def frechet_terms(x: Floats, y: Floats, mask: Bools | None = None) -> tuple[float, float]:
+    """The two terms of :func:`frechet`: of the means, and of the covariances."""
     a, b = chosen(x, y, mask=mask)
     scale = 1 / np.sqrt(len(a) - 1)
     move = a.mean(0) - b.mean(0)
     a, b = (a - a.mean(0)) * scale, (b - b.mean(0)) * scale
-    root = np.linalg.svd(_factor(a) @ _factor(b).T, compute_uv=False).sum()
-    spread = (a * a).sum() + (b * b).sum() - 2 * root
     # Below zero only by rounding.
-    return float(max(spread, 0.0) + (0.0 if centred else move @ move))
+    return float(move @ move), float(max((a * a).sum() + (b * b).sum() - 2 * _root(a, b), 0.0))
+
+
+def _root(a: Floats, b: Floats) -> float:
+    """Trace of (a^T a b^T b)^1/2 of centred frames (T, d)."""
+    # Codes that do not move in one of them add nothing: constant predictions cost nothing.
+    moving = a.any(0) & b.any(0)
+    if not moving.any():
+        return 0.0
+    return float(np.linalg.svd(_factor(a[:, moving]) @ _factor(b[:, moving]).T, compute_uv=False).sum())
 
 
 def _factor(a: Floats) -> Floats:
     """R (min(T, d), d) with R^T R = a^T a."""
-    return a if len(a) <= a.shape[1] else np.linalg.qr(a, mode="r")
+    return a if len(a) <= a.shape[1] else np.asarray(np.linalg.qr(a, mode="r"))
 
 
 def paired_frechet(x: Floats, y: Floats, a: Floats, mask: Bools | None = None) -> float:

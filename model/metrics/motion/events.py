@@ -85,6 +85,8 @@ def nods(pitch: Floats, frames: Bools) -> Ints:
         frames: (T,) valid frames; pitch is drawn straight across the others, and peaks in them do not count.
     """
     degrees = np.rad2deg(_bridged(pitch, frames))
+    # A little smoothing: noise of a tracker is no nod.
+    degrees = np.convolve(np.pad(degrees, 1, mode="edge"), (0.25, 0.5, 0.25), mode="valid")
     window = np.ones(NOD_WINDOW) / NOD_WINDOW
     half = NOD_WINDOW // 2
     quick = degrees - np.convolve(np.pad(degrees, half, mode="edge"), window, mode="valid")

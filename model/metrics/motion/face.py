@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 
 from model.head.groups import vertex_mask
-from model.head.load import HeadModel
+from model.head.load import JOINT_NAMES, HeadModel
+from model.head.pose import axis_angle_to_matrix
 from model.metrics.motion.figures import Floats
 
 Vertices = npt.NDArray[np.float32]
@@ -23,6 +24,7 @@ LIP_PAIRS = ((13, 14), (82, 87), (312, 317))
 UPPER_REACH = 0.25
 """The upper face reaches from the eyes down by this share of the way to the lips."""
 MM = 1000.0
+JAW = JOINT_NAMES.index("jaw")
 
 
 @dataclass(frozen=True)
@@ -76,16 +78,15 @@ class FaceShape:
 
     @cached_property
     def _basis(self) -> npt.NDArray[np.float32]:
-        """(E + 9, 3 V): what expressions and the jaw's R - I add, metres."""
+        """(E + 9, 3 V): what expressions and the jaw's R - I add, metres; all x, then all y, then all z."""
         posedirs = self.head.posedirs
-        # The last joints are jaw, left eye, right eye; before them comes the neck where there is one.
-        first = posedirs.shape[-1] - 27
-        jaw = (
-            posedirs[..., first : first + 9]
-            if posedirs.shape[-1]
-            else self.head.v_template.new_zeros(*posedirs.shape[:2], 9)
-        )
-        return torch.cat([self.head.exprdirs, jaw], -1).flatten(0, 1).T.contiguous().numpy()
+        jaw = self.head.v_template.new_zeros(*posedirs.shape[:2], 9)
+        if posedirs.shape[-1]:
+            # The last joints are jaw, left eye, right eye; before them comes the neck where there is one.
+            first = posedirs.shape[-1] - 27
+            jaw = posedirs[..., first : first + 9]
+        moving = torch.cat([self.head.exprdirs, jaw], -1)  # (V, 3, E + 9)
+        return moving.permute(2, 1, 0).flatten(1).contiguous().numpy()
 
     def rest(self, shape: npt.ArrayLike) -> Vertices:
         """(V, 3) vertices of an identity at rest, mm."""
@@ -93,36 +94,37 @@ class FaceShape:
         return (vertices[0].numpy() * MM).astype(np.float32)
 
     def vertices(self, shape: npt.ArrayLike, expression: npt.ArrayLike, jaw: npt.ArrayLike) -> Vertices:
-        """(T, V, 3) vertices in mm of codes (S,), (T, E), (T, 3)."""
+        """(T, V, 3) vertices in mm of codes (S,), (T, E), (T, 3); in memory, coordinates lie apart."""
         codes = torch.as_tensor(np.asarray(shape, np.float32).copy())
-        moving = np.asarray(expression, np.float32)
-        turns = torch.as_tensor(np.asarray(jaw, np.float32).copy())
+        moving, turns = np.asarray(expression, np.float32), np.asarray(jaw, np.float32)
+        if len(moving) > 1 and (moving == moving[0]).all() and (turns == turns[0]).all():  # a face that does not move
+            one = self.vertices(shape, moving[:1], turns[:1])
+            return np.broadcast_to(one, (len(moving), *one.shape[1:]))
         if self.head.J_exprdirs is not None:  # joints that follow the expression: no short cut
             with torch.no_grad():
-                posed, _ = self.head.pose(codes, expression=torch.as_tensor(moving.copy()), jaw=turns)
+                posed, _ = self.head.pose(codes, expression=torch.as_tensor(moving), jaw=torch.as_tensor(turns))
             return np.asarray(posed.numpy() * MM, np.float32)
-        from model.head.pose import axis_angle_to_matrix
-
-        turned = axis_angle_to_matrix(turns).numpy() - np.eye(3, dtype=np.float32)
+        turned = axis_angle_to_matrix(torch.as_tensor(turns)).numpy() - np.eye(3, dtype=np.float32)
         rest, joints = self.head.shaped(codes)
         found = np.concatenate([moving, turned.reshape(-1, 9)], 1) @ self._basis
-        result = found.reshape(len(moving), -1, 3)
-        result += rest[0].numpy()
-        ids, weights = self._jaw
-        arm = result[:, ids] - joints[0, self._jaw_joint].numpy()
-        result[:, ids] += weights[:, None] * np.einsum("tij,tvj->tvi", turned, arm, optimize=True)
-        result *= MM
-        return result
-
-    @property
-    def _jaw_joint(self) -> int:
-        return 2
+        planes = found.reshape(len(moving), 3, -1)
+        planes += rest[0].numpy().T
+        part, weights = self._jaw
+        arm = planes[:, :, part] - joints[0, JAW].numpy()[:, None]
+        # One matrix product a coordinate would be one a frame; sums of products are quicker for 3 x 3.
+        for i in range(3):
+            lift = sum(turned[:, i, j, None] * arm[:, j] for j in range(3))
+            planes[:, i, part] += weights * lift
+        planes *= MM
+        return planes.transpose(0, 2, 1)
 
     @cached_property
-    def _jaw(self) -> tuple[Ints, Vertices]:
+    def _jaw(self) -> tuple[slice | Ints, Vertices]:
         """Vertices that the jaw carries, and how much of each."""
-        weights = self.head.weights[:, self._jaw_joint].numpy()
+        weights = self.head.weights[:, JAW].numpy()
         ids = np.flatnonzero(weights)
+        if len(ids) * 2 > len(weights):  # most of them: all, without gathering
+            return slice(None), weights
         return ids, weights[ids]
 
     def lip_gap(self, vertices: npt.NDArray[np.floating[Any]]) -> Floats | None:

@@ -2,7 +2,8 @@
 
 All take vertices without head pose (the meshes of VOCASET and BIWI, on which most were published, have none) in
 **millimetres**, so figures in squared units are mm^2 where the papers have the unit of their mesh. ``x`` is the
-prediction, ``y`` the truth. Frames are chosen before; an empty set of frames or vertices raises NoFigure.
+prediction, ``y`` the truth. Frames are chosen before; an empty set of frames or vertices raises NoFigure. Each measure
+is a mean over frames of what a function of its own says of every frame, so that fewer frames cost nothing more.
 
 Sources: CodeTalker (Xing et al., CVPR 2023) and FaceDiffuser (Stan et al., MIG 2023) as released; UniLS and ARTalk
 (Chu et al. 2025) as released.
@@ -15,9 +16,33 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.metrics.motion.figures import NoFigure
+from model.metrics.motion.figures import Floats, NoFigure
 
 Vertices = npt.NDArray[np.floating[Any]]
+
+
+def largest_squared(x: Vertices, y: Vertices) -> Floats:
+    """(T,) largest squared distance among the vertices of each frame, mm^2."""
+    _some(x, y)
+    return np.asarray(_squared(x, y).max(1), np.float64)
+
+
+def frame_means(x: Vertices, y: Vertices) -> tuple[Floats, Floats]:
+    """(T,) mean distance over the vertices of each frame, mm, and (T,) mean squared distance, mm^2."""
+    _some(x, y)
+    squared = _squared(x, y)
+    square = squared.mean(1, dtype=np.float64)
+    return np.sqrt(squared, out=squared).mean(1, dtype=np.float64), square
+
+
+def stir(x: Vertices, rest: Vertices) -> Floats:
+    """(T, U) squared distance of each vertex from the same head at rest (U, 3), mm^2."""
+    return np.asarray(_squared(x, np.broadcast_to(rest, x.shape)), np.float64)
+
+
+def coordinate_sum(x: Vertices) -> Floats:
+    """(T, U) x + y + z of each vertex, mm."""
+    return sum((np.asarray(x[..., c], np.float64) for c in range(3)), np.zeros(x.shape[:2]))
 
 
 def lve_squared(x: Vertices, y: Vertices) -> float:
@@ -27,8 +52,7 @@ def lve_squared(x: Vertices, y: Vertices) -> float:
         x: (T, L, 3) lip vertices.
         y: (T, L, 3).
     """
-    _some(x, y)
-    return float(_squared(x, y).max(1).mean(dtype=np.float64))
+    return float(largest_squared(x, y).mean())
 
 
 def lve_root(x: Vertices, y: Vertices) -> float:
@@ -41,14 +65,12 @@ def lve_root(x: Vertices, y: Vertices) -> float:
 
 def mean_distance(x: Vertices, y: Vertices) -> float:
     """MVE of FaceDiffuser: mean over frames and vertices of the distance, mm."""
-    _some(x, y)
-    return float(np.sqrt(_squared(x, y)).mean(dtype=np.float64))
+    return float(frame_means(x, y)[0].mean())
 
 
 def root_mean_square(x: Vertices, y: Vertices) -> float:
     """MHD of UniLS: the root of the mean over frames and vertices of the squared distance, mm."""
-    _some(x, y)
-    return float(np.sqrt(_squared(x, y).mean(dtype=np.float64)))
+    return float(np.sqrt(frame_means(x, y)[1].mean()))
 
 
 def fdd_signed(x: Vertices, y: Vertices, rest: Vertices) -> float:
@@ -62,7 +84,12 @@ def fdd_signed(x: Vertices, y: Vertices, rest: Vertices) -> float:
         rest: (U, 3) the same head at rest.
     """
     _some(x, y)
-    return float(_stir(y, rest) - _stir(x, rest))
+    return stir_gap(stir(x, rest), stir(y, rest))
+
+
+def stir_gap(x: Floats, y: Floats) -> float:
+    """:func:`fdd_signed` from :func:`stir` of prediction and truth (T, U)."""
+    return float(y.std(0).mean() - x.std(0).mean())
 
 
 def fdd_absolute(x: Vertices, y: Vertices, rest: Vertices) -> float:
@@ -76,20 +103,22 @@ def fdd_sum(x: Vertices, y: Vertices) -> float:
     So the unit is 0.01 mm. T in the denominator of the variance.
     """
     _some(x, y)
-    one, two = (np.asarray(v, np.float64).sum(-1).std(0) for v in (x, y))
-    return float(100 * np.abs(one - two).mean())
+    return sum_gap(coordinate_sum(x), coordinate_sum(y))
 
 
-def _stir(vertices: Vertices, rest: Vertices) -> float:
-    motion = np.asarray(vertices, np.float64) - rest
-    return float((motion * motion).sum(-1).std(0).mean())
+def sum_gap(x: Floats, y: Floats) -> float:
+    """:func:`fdd_sum` from :func:`coordinate_sum` of prediction and truth (T, U)."""
+    return float(100 * np.abs(x.std(0) - y.std(0)).mean())
 
 
 def _squared(x: Vertices, y: Vertices) -> Vertices:
-    """(T, V) squared distances."""
-    difference = x - y
-    found: Vertices = np.einsum("tvc,tvc->tv", difference, difference)
-    return found
+    """(T, V) squared distances; coordinate by coordinate, since those may lie apart in memory."""
+    total = (x[..., 0] - y[..., 0]) ** 2
+    for c in (1, 2):
+        difference = x[..., c] - y[..., c]
+        difference *= difference
+        total += difference
+    return total
 
 
 def _some(x: Vertices, y: Vertices) -> None:

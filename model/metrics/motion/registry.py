@@ -16,7 +16,7 @@ import numpy as np
 
 from model.metrics.motion import codes, events, meshes
 from model.metrics.motion.clusters import CLUSTERS, shannon_index
-from model.metrics.motion.figures import FPS, Figure, NoFigure
+from model.metrics.motion.figures import FPS, Figure, Floats, NoFigure
 from model.metrics.motion.sample import GROUPS, ROLES, Role, Sample
 
 Better = Literal["lower", "higher", "closer"]
@@ -104,23 +104,33 @@ def _sid(reverse: bool) -> Callable[[Sample, str, Role], float]:
     return measure
 
 
-def _lips(function: Callable[..., float]) -> Callable[[Sample, str, Role], float]:
+def _frechet(centred: bool) -> Callable[[Sample, str, Role], float]:
     def measure(sample: Sample, group: str, role: Role) -> float:
-        return function(*sample.faces("lips", role)[:2])
+        means, spreads = sample.frechet(group, role)
+        return spreads if centred else means + spreads
 
     return measure
 
 
-def _mesh(function: Callable[..., float]) -> Callable[[Sample, str, Role], float]:
+def _lips(sample: Sample, group: str, role: Role) -> float:
+    return float(sample.lip_errors[sample.picked(role)].mean())
+
+
+def _mesh(number: int) -> Callable[[Sample, str, Role], float]:
     def measure(sample: Sample, group: str, role: Role) -> float:
-        return function(*sample.faces("all", role)[:2])
+        return float(sample.mesh_errors[number][sample.picked(role)].mean())
 
     return measure
 
 
-def _upper(function: Callable[..., float], *, rest: bool) -> Callable[[Sample, str, Role], float]:
+def _root_of(inner: Callable[[Sample, str, Role], float]) -> Callable[[Sample, str, Role], float]:
+    return lambda sample, group, role: float(np.sqrt(inner(sample, group, role)))
+
+
+def _upper(function: Callable[[Floats, Floats], float], number: int) -> Callable[[Sample, str, Role], float]:
     def measure(sample: Sample, group: str, role: Role) -> float:
-        return function(*sample.faces("upper_face", role)[: 3 if rest else 2])
+        picked = sample.picked(role)
+        return function(sample.upper[number][picked], sample.truth.upper[number][picked])
 
     return measure
 
@@ -213,7 +223,7 @@ _METRICS = (
         "|mean x - mean y|^2 + tr(Sx + Sy - 2 (Sx Sy)^1/2), frames of one clip, raw codes, ddof 1",
         "code^2",
         "lower",
-        _two(codes.frechet),
+        _frechet(False),
         groups=GROUPS,
         source=_DUALTALK,
     ),
@@ -223,7 +233,7 @@ _METRICS = (
         "tr(Sx + Sy - 2 (Sx Sy)^1/2): fd without the difference of the means",
         "code^2",
         "lower",
-        _two(codes.frechet, centred=True),
+        _frechet(True),
         groups=GROUPS,
     ),
     Metric(
@@ -311,7 +321,7 @@ _METRICS = (
         "mean over frames of max over lip vertices of |x - y|^2: squared",
         "mm^2",
         "lower",
-        _lips(meshes.lve_squared),
+        _lips,
         groups=FACE,
         source="CodeTalker (CVPR 2023), FaceDiffuser (MIG 2023), as released; there in the unit of the mesh, squared",
         vertices="lips",
@@ -322,7 +332,7 @@ _METRICS = (
         "sqrt(mean over speaking frames of max over lip vertices of |x - y|^2), no head pose",
         "mm",
         "lower",
-        _lips(meshes.lve_root),
+        _root_of(_lips),
         groups=FACE,
         roles=_SPEAKING,
         source="UniLS and ARTalk, as released",
@@ -334,7 +344,7 @@ _METRICS = (
         "mean over frames and vertices of |x - y|",
         "mm",
         "lower",
-        _mesh(meshes.mean_distance),
+        _mesh(0),
         groups=FACE,
         source="FaceDiffuser (MIG 2023), as released",
         vertices="all",
@@ -345,7 +355,7 @@ _METRICS = (
         "sqrt(mean over frames and vertices of |x - y|^2), no head pose",
         "mm",
         "lower",
-        _mesh(meshes.root_mean_square),
+        _root_of(_mesh(1)),
         groups=FACE,
         source="UniLS, as released",
         vertices="all",
@@ -356,7 +366,7 @@ _METRICS = (
         "mean_v std_t |y - rest|^2 - mean_v std_t |x - rest|^2, upper face; signed, positive: x moves less",
         "mm^2",
         "closer",
-        _upper(meshes.fdd_signed, rest=True),
+        _upper(meshes.stir_gap, 0),
         groups=FACE,
         source="CodeTalker (CVPR 2023), as released",
         vertices="upper_face",
@@ -368,7 +378,7 @@ _METRICS = (
         "|fdd_codetalker| of each clip",
         "mm^2",
         "lower",
-        _upper(meshes.fdd_absolute, rest=True),
+        _upper(lambda x, y: abs(meshes.stir_gap(x, y)), 0),
         groups=FACE,
         source="FaceDiffuser (MIG 2023), as released",
         vertices="upper_face",
@@ -379,7 +389,7 @@ _METRICS = (
         "100 mean_v |std_t(sum of x's coordinates) - std_t(sum of y's)|, upper face, mm",
         "0.01 mm",
         "lower",
-        _upper(meshes.fdd_sum, rest=False),
+        _upper(meshes.sum_gap, 1),
         groups=FACE,
         source="UniLS, as released",
         vertices="upper_face",

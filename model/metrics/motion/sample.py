@@ -10,8 +10,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from model.metrics.motion import meshes
+from model.metrics.motion.codes import frechet_terms
 from model.metrics.motion.events import gap_range
-from model.metrics.motion.face import FaceShape, Vertices
+from model.metrics.motion.face import FaceShape, VertexSet, Vertices
 from model.metrics.motion.figures import Bools, Floats, NoFigure
 
 Role = Literal["all", "speaking", "listening"]
@@ -23,6 +25,11 @@ GROUPS = ("expression", "jaw", "pose", "eyes")
 
 Motion = Mapping[str, npt.NDArray[np.floating]]
 """Group -> (T, d)."""
+
+
+def wide(motion: Motion) -> dict[str, Floats]:
+    """A motion in float64."""
+    return {group: np.asarray(values, np.float64) for group, values in motion.items()}
 
 
 @dataclass(eq=False)
@@ -45,6 +52,16 @@ class Truth:
     """(T,) the partner speaks."""
     face: FaceShape | None = None
     """The head model; None leaves the vertex measures out."""
+
+    @cached_property
+    def wide(self) -> dict[str, Floats]:
+        """The motion in float64."""
+        return wide(self.motion)
+
+    @cached_property
+    def wide_partner(self) -> dict[str, Floats]:
+        """The partner's motion in float64."""
+        return wide(self.partner or {})
 
     def frames(self, role: Role) -> Bools:
         """(T,) frames that count for a role."""
@@ -90,6 +107,23 @@ class Truth:
         if not self.mask.any():
             raise NoFigure("no frames")
         return float(np.quantile(self.smile[self.mask], 0.2))
+
+    @cached_property
+    def upper(self) -> tuple[Floats, Floats]:
+        """(M, U) stir of the upper face, mm^2, and (M, U) sum of its coordinates, mm."""
+        return self.upper_of(self.vertices)
+
+    def upper_of(self, vertices: Vertices) -> tuple[Floats, Floats]:
+        """:attr:`upper` of any vertices (M, V, 3)."""
+        ids = self.set_of("upper_face").ids
+        if not len(ids):
+            raise NoFigure("the head model has no such vertices")
+        face = vertices[:, ids]
+        return meshes.stir(face, self.rest[ids]), meshes.coordinate_sum(face)
+
+    def set_of(self, name: str) -> VertexSet:
+        """A vertex set of the head model."""
+        return self._face().sets[name]
 
     def posed(self, motion: Motion) -> Vertices:
         """(M, V, 3) vertices of any motion with this person's shape, in the frames that count."""
@@ -138,13 +172,17 @@ class Sample:
             raise NoFigure(f"{name} is not predicted")
         if name not in self.truth.motion:
             raise NoFigure(f"the truth has no {name}")
-        return self.prediction[name], self.truth.motion[name]
+        return self._wide[name], self.truth.wide[name]
+
+    @cached_property
+    def _wide(self) -> dict[str, Floats]:
+        return wide(self.prediction)
 
     def partner(self, name: str) -> Floats:
         """The partner's (T, d) of a group."""
         if self.truth.partner is None or name not in self.truth.partner:
             raise NoFigure("there is no partner")
-        return self.truth.partner[name]
+        return self.truth.wide_partner[name]
 
     @cached_property
     def vertices(self) -> Vertices:
@@ -160,19 +198,40 @@ class Sample:
         """(T,) gap between the prediction's lips, mm."""
         return self.truth.spread(self.truth._gap(self.vertices))
 
-    def faces(self, name: str, role: Role) -> tuple[Vertices, Vertices, Vertices]:
-        """Prediction (M, K, 3), truth (M, K, 3) and rest (K, 3) of a vertex set in a role's frames.
+    def picked(self, role: Role) -> Bools:
+        """(M,) which of the frames that count are a role's.
 
         Raises:
-            NoFigure: no frame counts, or the head lacks the set.
+            NoFigure: none is.
         """
-        picked = self.truth.frames(role)[self.truth.mask]
-        if not picked.any():
+        found = self.truth.frames(role)[self.truth.mask]
+        if not found.any():
             raise NoFigure("no frames")
-        mine, theirs, rest = self.vertices, self.truth.vertices, self.truth.rest
-        if not picked.all():
-            mine, theirs = mine[picked], theirs[picked]
-        if name != "all":
-            ids = self.truth._face().sets[name].ids
-            mine, theirs, rest = mine[:, ids], theirs[:, ids], rest[ids]
-        return mine, theirs, rest
+        return found
+
+    @cached_property
+    def lip_errors(self) -> Floats:
+        """(M,) largest squared distance among lip vertices, mm^2."""
+        ids = self.truth.set_of("lips").ids
+        return meshes.largest_squared(self.vertices[:, ids], self.truth.vertices[:, ids])
+
+    @cached_property
+    def mesh_errors(self) -> tuple[Floats, Floats]:
+        """(M,) mean distance of all vertices, mm, and (M,) mean squared distance, mm^2."""
+        return meshes.frame_means(self.vertices, self.truth.vertices)
+
+    @cached_property
+    def upper(self) -> tuple[Floats, Floats]:
+        """(M, U) stir of the upper face, mm^2, and (M, U) sum of its coordinates, mm."""
+        return self.truth.upper_of(self.vertices)
+
+    @cached_property
+    def _distances(self) -> dict[tuple[str, Role], tuple[float, float]]:
+        return {}
+
+    def frechet(self, group: str, role: Role) -> tuple[float, float]:
+        """The two terms of FD, of means and of spreads."""
+        key = (group, role)
+        if key not in self._distances:
+            self._distances[key] = frechet_terms(*self.group(group), self.truth.frames(role))
+        return self._distances[key]
