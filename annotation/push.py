@@ -20,6 +20,7 @@ from annotation.gold import GoldAnswer, keep_gold, read_gold
 from annotation.ledger import Ledger
 from annotation.media import ClipMedia
 from annotation.predict import as_result, check_predictions, load_lexicons
+from annotation.predict.relation import values_of
 from annotation.project import check_project
 from annotation.sampling import is_hidden, mix_in, sampling_order
 from annotation.store import LabelStore, Project, Round
@@ -47,7 +48,7 @@ class PushOptions:
     gold: Path | None = None
     """CSV with known answers (clip_id,kinship,status,senior[,confidence]): pushed in any case, mixed among the rest."""
     predictions: bool = True
-    """Whether annotators may see a machine's guess at all."""
+    """Whether annotators may see a machine's guess at all; False is the same as hiding all. Samples use them anyway."""
     hide: float = 0.3
     """Share of clips whose guess is not shown, chosen by hash, so that its influence can be measured."""
     lexicons: tuple[Path, ...] = ()
@@ -160,7 +161,9 @@ def push(
     out = Path(out)
     _check(options)
     store = LabelStore(out)
-    lexicons = load_lexicons(options.lexicons) if options.predictions else {}
+    if not options.predictions:
+        options = replace(options, hide=1.0)
+    lexicons = load_lexicons(options.lexicons)
     catalogue = Catalogue(out, lexicons, relabel=options.relabel, sound_only=options.sound_only)
     answers = {} if options.gold is None else read_gold(options.gold)
     _check_gold(answers, catalogue, options.gold)
@@ -416,7 +419,7 @@ class _Push:
 
     def _describe(self, clip_id: str) -> dict[str, Any]:
         """What the journal says of a clip besides its task: what is guessed, whether annotators see it, gold."""
-        guess = self.catalogue.entries[clip_id].candidate.guess or None
+        guess = values_of(self.catalogue.entries[clip_id].candidate.guess) or None
         hidden = guess is not None and is_hidden(clip_id, _project_key(self.project), self.options.hide)
         return {"prediction": guess, "prediction_hidden": hidden, "gold": clip_id in self.answers}
 

@@ -61,6 +61,22 @@ class Prediction:
         return "/".join(guess.value for guess in self.guesses.values())
 
 
+#: What a guess may say, each value to one question only.
+_QUESTION_OF = {
+    "blood": "kinship",
+    "non_blood": "kinship",
+    "equal": "status",
+    "unequal": "status",
+    "A": "senior",
+    "B": "senior",
+}
+
+
+def values_of(label: str) -> dict[str, str]:
+    """Question -> value of a guess, from its short name (:attr:`Prediction.label`)."""
+    return {_QUESTION_OF[value]: value for value in label.split("/") if value}
+
+
 def predict(
     transcript: Sequence[Mapping[str, Any]], lexicon: Lexicon | None, relation: Mapping[str, str] | None = None
 ) -> Prediction | None:
