@@ -178,7 +178,9 @@ class Ledger:
                 foreign += 1
                 continue
             known = self.journal.get(clip_id, {}).get("task_id") == task["id"]
-            found.setdefault(clip_id, []).append({"id": task["id"], "data": None if known else data})
+            # Kept is only what is looked at below: there may be many tasks.
+            shown = bool(task.get("total_predictions"))
+            found.setdefault(clip_id, []).append({"id": task["id"], "shown": shown, "data": None if known else data})
         self.found.foreign = foreign
         write_json(self._round.root / _FOREIGN, {"tasks": foreign})
         return {
@@ -208,4 +210,6 @@ class Ledger:
         transcript = data.get("transcript")
         # What it was built from is not known: the next run compares the content.
         record = self.record(clip_id, transcript if isinstance(transcript, list) else [], media, "")
-        return {**record, "task_id": task["id"]}
+        # Options may have been others then: whether the guess is shown is seen from the task.
+        hidden = record.get("prediction") is not None and not task["shown"]
+        return {**record, "task_id": task["id"], "prediction_hidden": hidden}

@@ -165,7 +165,10 @@ class TakingServer:
         if path == "/api/tasks/":
             size, page = int(query["page_size"][0]), int(query["page"][0])
             numbers = sorted(self.tasks)[(page - 1) * size : page * size]
-            rows = [{"id": number, "data": self.tasks[number]["data"]} for number in numbers]
+            rows = [
+                {"id": n, "data": self.tasks[n]["data"], "total_predictions": len(self.tasks[n]["predictions"])}
+                for n in numbers
+            ]
             return 200, {"tasks": rows, "total": len(self.tasks)}
         if path.startswith("/api/tasks/"):
             number = int(path.strip("/").split("/")[2])

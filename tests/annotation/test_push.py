@@ -122,8 +122,14 @@ def test_guesses_are_shown_or_hidden_and_journalled(out: Path, server: TakingSer
 
 
 def test_guesses_can_be_left_out(out: Path, server: TakingServer) -> None:
-    assert push(out, predictions=False).predicted == 0
+    result = push(out, predictions=False)
+    assert (result.predicted, result.hidden) == (0, 8)
     assert not any(task["predictions"] for task in server.tasks.values())
+    # What was not shown stays noted as not shown, whatever a later run's options are.
+    (out / ".label/labelling/pushed.jsonl").unlink()
+    assert push(out).recovered == 12
+    noted = LabelStore(out).round().pushed().values()
+    assert [record["prediction_hidden"] for record in noted] == [record["prediction"] is not None for record in noted]
 
 
 def test_metadata_are_guessed_from(tmp_path: Path, server: TakingServer) -> None:
@@ -143,6 +149,9 @@ def test_metadata_are_guessed_from(tmp_path: Path, server: TakingServer) -> None
     assert push(out, relabel=True, hide=0.0).pushed == 1
     # What was voted on before is no machine's guess.
     assert [len(task["predictions"]) for task in server.tasks.values()] == [1, 0]
+    server.tasks.clear()
+    assert push(out, predictions=False).hidden == 1
+    assert server.clips and not any(task["predictions"] for task in server.tasks.values())
 
 
 # Samples and known answers ------------------------------------------------------------------------------------------
