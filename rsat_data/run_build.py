@@ -296,8 +296,8 @@ def report(options: BuildOptions, result: BuildResult, published: Published) -> 
         )
     if published.lost_labels:
         click.echo(
-            f"{len(published.lost_labels)} clips lost the label that votes gave them, because their owner says something "
-            f"else now or they belong to another pair: rsat-data label apply {options.out}"
+            f"{len(published.lost_labels)} clips lost the label that votes gave them, because their owner says "
+            f"something else now or they belong to another pair: rsat-data label apply {options.out}"
         )
     if result.failures:
         click.echo(f"{len(result.failures)} quarantined or skipped; the reasons: rsat-data status {options.out}")
