@@ -23,8 +23,14 @@ def figure(estimate: Estimate) -> str:
     if estimate.value is None:
         return "-"
     if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.2f}"
-    return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
+        return two(estimate.value)
+    return f"{two(estimate.value)} ({two(estimate.low)} to {two(estimate.high)})"
+
+
+def two(value: float) -> str:
+    """Two decimals, and no sign before a zero."""
+    text = f"{value:.2f}"
+    return text.removeprefix("-") if text == "-0.00" else text
 
 
 def is_paradox(question: QuestionAgreement) -> bool:

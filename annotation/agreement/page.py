@@ -12,6 +12,9 @@ from annotation.agreement.svg import Point, Whisker, cells, dots, scatter
 #: People above whom matrices of pairs are left to the JSON, and whose confusion matrices are shown.
 _PEOPLE = 24
 
+#: Beginnings of cells: HTML of our own, and a name in letters of one width.
+_RAW, _ID = "\0", "\1"
+
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2330; --dim: #667085; --line: #e3e6ec; --paper: #fff; --wash: #f6f7f9;
   --main: #2563a8; --other: #c2571a; --bad: #b42318; --good: #1a7f4b; }
@@ -34,7 +37,7 @@ th { text-align: left; font-weight: 600; color: var(--dim); border-bottom: 1px s
   padding: 4px 18px 4px 0; vertical-align: bottom }
 td { border-bottom: 1px solid var(--line); padding: 4px 18px 4px 0; vertical-align: top }
 th.n, td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-td.id { font: 13px ui-monospace, Menlo, Consolas, monospace; line-height: 1.6 }
+td.id { font: 13px ui-monospace, Menlo, Consolas, monospace; line-height: 1.6; white-space: nowrap }
 .tag { border-radius: 9px; padding: 1px 8px; font-size: 13px; border: 1px solid currentColor; white-space: nowrap }
 .tag.ok { color: var(--good) } .tag.unclear { color: var(--dim) } .tag.weak { color: var(--other) }
 .tag.random, .tag.contrary, .tag.straight, .tag.kept { color: var(--bad) }
@@ -140,7 +143,7 @@ def _anchoring(report: AgreementReport) -> Iterable[str]:
     yield f"<p>{escape(anchoring.sentence)}</p>"
     if anchoring.accepted.value is not None:
         yield (
-            f"<p>Of {anchoring.accepted.n:,} votes that saw a prediction, {_estimate(anchoring.accepted)} kept it "
+            f"<p>Of {anchoring.accepted.n:,} votes that saw a prediction, {_share(anchoring.accepted)} kept it "
             f"unchanged. {anchoring.votes_hidden:,} votes saw none.</p>"
         )
     if not anchoring.questions:
@@ -158,6 +161,7 @@ def _anchoring(report: AgreementReport) -> Iterable[str]:
         '<i style="background:var(--main)"></i>prediction hidden</p>'
     )
     yield dots(rows, low=0.0, high=1.0, ticks=(0, 0.25, 0.5, 0.75, 1), label="With and without a prediction")
+    limit = (1 - report.options.level) / len(anchoring.questions)
     yield "<h3>Share of each answer</h3>"
     yield _table(
         ("question", "answer", "shown#", "hidden#", "p, all answers together#"),
@@ -171,7 +175,7 @@ def _anchoring(report: AgreementReport) -> Iterable[str]:
     )
     yield (
         '<p class="dim">p: how often so large a difference comes up when clips change sides at random (permutation '
-        "test). Several questions are tested at once: below 0.017 is a sign.</p>"
+        f"test). {len(anchoring.questions)} questions are tested at once: below {limit:.3f} is a sign.</p>"
     )
 
 
@@ -188,7 +192,7 @@ def _people(report: AgreementReport) -> Iterable[str]:
         ("annotator", "votes#", "shared#", "skill#", "gold right#", "median s#", "fast#", "kept predictions#", "how"),
         (
             (
-                f"\0{escape(one.name)}",
+                f"{_ID}{one.name}",
                 f"{one.num_votes:,}",
                 f"{one.num_shared:,}",
                 _estimate(one.skill),
@@ -267,7 +271,7 @@ def _pairs(report: AgreementReport) -> Iterable[str]:
     if len(names) > _PEOPLE:
         yield f"<p>Cohen's kappa of {len(names)} annotators, pair by pair, is in the JSON (<code>--json</code>).</p>"
         return
-    yield '<p class="dim">Cohen\'s kappa on the clips both voted on; numbers without interval or n are in the JSON.</p>'
+    yield '<p class="dim">Cohen\'s kappa on the clips both voted on; intervals and counts are in the JSON.</p>'
     short = [name if len(name) <= 9 else f"{name[:4]}..{name[-3:]}" for name in names]
     for question in report.questions:
         summary = f"<summary>{escape(TOPIC[question.question])}</summary>"
@@ -299,8 +303,8 @@ def _clips(report: AgreementReport) -> Iterable[str]:
         ("clip", "dyad", "question", "votes", "probability#", "why"),
         (
             (
-                f"\0{escape(item.clip_id)}",
-                f"\0{escape(item.dyad_id)}",
+                f"{_ID}{item.clip_id}",
+                f"{_ID}{item.dyad_id}",
                 item.question,
                 ", ".join(f"{name} {count}" for name, count in item.votes.items()),
                 "-" if item.posterior is None else f"{item.posterior:.2f}",
@@ -332,7 +336,7 @@ def _how(report: AgreementReport) -> Iterable[str]:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; a head that ends in # is a number's. Cells are escaped, but for those that begin with NUL."""
+    """A table; a head that ends in # is a number's. Cells are escaped, but for those that begin with ``_RAW``."""
     numbers = [name.endswith("#") for name in head]
     parts = ["<table><thead><tr>"]
     for name, is_number in zip(head, numbers, strict=True):
@@ -341,8 +345,9 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     for row in rows:
         parts.append("<tr>")
         for cell, is_number in zip(row, numbers, strict=True):
-            kind = " class=n" if is_number else " class=id" if cell.startswith("\0") else ""
-            parts.append(f"<td{kind}>{cell[1:] if cell.startswith(chr(0)) else escape(cell)}</td>")
+            kind = " class=n" if is_number else " class=id" if cell.startswith(_ID) else ""
+            text = cell.removeprefix(_RAW) if cell.startswith(_RAW) else escape(cell.removeprefix(_ID))
+            parts.append(f"<td{kind}>{text}</td>")
         parts.append("</tr>")
     parts.append("</tbody></table>")
     return "".join(parts)
@@ -361,7 +366,7 @@ def _tags(one: Annotator) -> str:
         tags.append(("weak", f"one answer to {', '.join(one.straight)}"))
     if one.rubber_stamp:
         tags.append(("kept", "keeps predictions"))
-    return "\0" + " ".join(f'<span class="tag {kind}">{escape(words)}</span>' for kind, words in tags)
+    return _RAW + " ".join(f'<span class="tag {kind}">{escape(words)}</span>' for kind, words in tags)
 
 
 def _number(estimate: Estimate) -> str:

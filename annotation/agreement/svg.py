@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from annotation.agreement.interpret import figure, two
 from annotation.agreement.report import Estimate
 
 _ROW = 26
@@ -57,13 +58,12 @@ def _whisker(row: Whisker, x: Callable[[float], float], y: float, text_at: float
     if value.value is None:
         return f'<text class="tick" x="{x(0):.1f}" y="{y + 4:.1f}">{escape(value.reason)}</text>'
     parts = []
-    words = f"{value.value:.2f}"
+    words = figure(value)
     if value.low is not None and value.high is not None:
         parts.append(
             f'<line class="whisker {row.style}" x1="{x(value.low):.1f}" y1="{y:.1f}" x2="{x(value.high):.1f}" '
             f'y2="{y:.1f}"/>'
         )
-        words += f" ({value.low:.2f} to {value.high:.2f})"
     parts.append(f'<circle class="dot {row.style}" cx="{x(value.value):.1f}" cy="{y:.1f}" r="4.5"/>')
     parts.append(f'<text class="value" x="{text_at}" y="{y + 4:.1f}">{escape(words)}</text>')
     return "".join(parts)
@@ -95,7 +95,7 @@ def cells(
             if value is None:
                 continue
             shade = min(max(value, 0.0), 1.0)
-            text = f"{value:.0%}" if percent else f"{value:.2f}"
+            text = f"{value:.0%}" if percent else two(value)
             ink = "inverse" if shade > 0.55 else ""
             at = left + j * side
             parts.append(

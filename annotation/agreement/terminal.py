@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from annotation.agreement.interpret import two
 from annotation.agreement.report import AgreementReport, Annotator, Estimate
 
 #: Rows shown of long lists; the page and the JSON have all.
@@ -126,9 +127,9 @@ def _stacked(estimate: Estimate) -> Text:
     """A figure above its interval."""
     if estimate.value is None:
         return Text("-", style="dim")
-    text = Text(f"{estimate.value:.2f}")
+    text = Text(two(estimate.value))
     if estimate.low is not None and estimate.high is not None:
-        text.append(f"\n{estimate.low:.2f} to {estimate.high:.2f}", style="dim")
+        text.append(f"\n{two(estimate.low)} to {two(estimate.high)}", style="dim")
     return text
 
 
@@ -136,7 +137,7 @@ def _half_width(estimate: Estimate) -> Text:
     """A figure and half of its interval's width."""
     if estimate.value is None:
         return Text("-", style="dim")
-    text = Text(f"{estimate.value:.2f}")
+    text = Text(two(estimate.value))
     if estimate.low is not None and estimate.high is not None:
         text.append(f" ±{(estimate.high - estimate.low) / 2:.2f}", style="dim")
     return text
