@@ -250,28 +250,29 @@ def _left_out(catalogue: Catalogue, but: Iterable[str]) -> dict[str, int]:
 
 
 def choose(
-    catalogue: Catalogue, present: Iterable[str], gold: Iterable[str], options: PushOptions
+    catalogue: Catalogue,
+    present: Iterable[str],
+    gold: Iterable[str],
+    options: PushOptions,
+    damaged: Iterable[str] = (),
 ) -> tuple[list[str], list[str]]:
     """The clips to push, in the order of labelling; and those of them with known answers.
 
-    Clips with known answers are pushed in any case and count as part of the sample.
+    Clips with known answers are pushed in any case and count as part of the sample. In the place of damaged clips the
+    next ones are taken.
     """
     there = set(present) & catalogue.entries.keys()
-    known = [clip_id for clip_id in gold if clip_id not in there]
-    left = [
-        entry.candidate
-        for clip_id, entry in catalogue.entries.items()
-        if not entry.left_out and clip_id not in there and clip_id not in known
-    ]
+    settled = there | set(damaged)
+    known = set(gold) - settled
+    allowed = {name for name, entry in catalogue.entries.items() if not entry.left_out} - settled - known
     # All clips are put in order, not only those left: what was pushed already must not change who comes next.
     order = sampling_order(
         (entry.candidate for entry in catalogue.entries.values()), seed=options.seed, balance=options.balance
     )
-    allowed = {candidate.clip_id for candidate in left}
     rest = [clip_id for clip_id in order if clip_id in allowed]
     if options.sample is not None:
         rest = rest[: max(0, options.sample - len(there) - len(known))]
-    known_order = [clip_id for clip_id in order if clip_id in set(known)]
+    known_order = [clip_id for clip_id in order if clip_id in known]
     return mix_in(rest, known_order, seed=options.seed), known_order
 
 
@@ -366,13 +367,7 @@ class _Push:
             for clip_id, record in self.journal.items()
             if clip_id in entries and record.get("source") != entries[clip_id].source
         ]
-        chosen, _ = choose(self.catalogue, self.journal, self.answers, self.options)
-        media, self.tally.failed = self.delivery.make(
-            self.catalogue,
-            {*chosen, *changed},
-            workers=self.options.workers,
-            progress=lambda done, total: self.progress("media", done, total),
-        )
+        chosen, media = self._make_media(changed)
         again = self._replace_changed([clip_id for clip_id in changed if clip_id in media], media)
         ready = [clip_id for clip_id in [*again, *chosen] if clip_id in media]
         self.progress("tasks", 0, len(ready))
@@ -383,6 +378,27 @@ class _Push:
         if ready:
             # A request that broke off, and that the server did after all, would show here.
             self.ledger.reconcile()
+
+    def _make_media(self, changed: Sequence[str]) -> tuple[list[str], dict[str, ClipMedia]]:
+        """The clips to push, and the files of these and of changed ones; damaged clips are replaced by the next."""
+        media: dict[str, ClipMedia] = {}
+        failed = self.tally.failed
+        while True:
+            chosen, _ = choose(self.catalogue, self.journal, self.answers, self.options, failed)
+            wanted = {*chosen, *changed} - media.keys() - failed.keys()
+            before = len(media) + len(failed)
+            made, damaged = self.delivery.make(
+                self.catalogue,
+                wanted,
+                workers=self.options.workers,
+                progress=lambda done, total, before=before: self.progress(  # type: ignore[misc]
+                    "media", before + done, before + total
+                ),
+            )
+            media.update(made)
+            failed.update(damaged)
+            if not damaged:
+                return chosen, media
 
     def _send(self, batch: Sequence[tuple[str, ClipMedia]]) -> None:
         """Make tasks of some clips: one request."""

@@ -260,6 +260,21 @@ def test_damaged_clips_are_named_and_the_rest_goes_on(tmp_path: Path, server: Ta
     assert not set(result.failed) & set(server.clips)
 
 
+def test_damaged_clips_are_replaced_in_a_sample(tmp_path: Path, server: TakingServer) -> None:
+    def change(number: int, clip: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+        if number % 2:
+            clip["audio"] = {"bytes": b"no sound", "path": "a.flac"}
+
+    out = make_dataset(tmp_path, ["Hello."] * 8, change=change)
+    server.make_project(out)
+    (tmp_path / "root").mkdir()
+    result = push(out, sample=3)
+    assert result.pushed == 3 and all("audio" in why for why in result.failed.values())
+    assert (push(out, sample=3).pushed, push(out, sample=3).failed) == (0, {})
+    result = push(out)
+    assert (result.pushed, len(result.failed), len(server.tasks)) == (1, 4, 4)
+
+
 def test_clips_without_pictures_wait_until_asked_for(tmp_path: Path, server: TakingServer) -> None:
     def change(number: int, clip: dict[str, Any], rows: list[dict[str, Any]]) -> None:
         if number < 2:
