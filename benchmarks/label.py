@@ -1,10 +1,13 @@
 """The labelling loop in figures.
 
     python -m benchmarks.label agreement [--votes 100000]
+    RSAT_LABEL_SERVER=.venv-label/bin/label-studio python -m benchmarks.label server [--clips 1000] [--voters 3]
 
 ``agreement``: the whole report on made votes (20 annotators, 5,000 dyads, 30,000 clips), and its parts beside
 well-known packages that compute the same, in the same process: krippendorff in a loop that draws dyads, scikit-learn's
 cohen_kappa_score pair by pair, crowd-kit's DawidSkene. What a package needs for all rounds is reckoned from a few.
+
+``server``: push and pull against a real label server; see `benchmarks.label_server`.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from annotation.agreement.bootstrap import Bootstrap, sum_by
 from annotation.agreement.dawid_skene import fit
 from annotation.agreement.pairs import pair_kappas
 from annotation.agreement.ratings import Ratings, encode
+from benchmarks import label_server
 from benchmarks.machine import best_of, describe_machine, table
 from benchmarks.simulated_votes import Simulated, Simulation, simulate
 
@@ -166,10 +170,13 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("agreement", help="the agreement report")
     command.add_argument("--votes", type=int, default=100_000)
+    label_server.add_options(commands.add_parser("server", help="push and pull against a real label server"))
     arguments = parser.parse_args()
     print(describe_machine())
     if arguments.command == "agreement":
         agreement(arguments.votes)
+    else:
+        print(label_server.report(arguments.clips, arguments.seconds, arguments.voters, arguments.data))
 
 
 if __name__ == "__main__":

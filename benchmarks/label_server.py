@@ -1,7 +1,7 @@
 """Push and pull against a real label server: seconds, peak memory, requests a clip.
 
-    RSAT_LABEL_SERVER=.venv-label/bin/label-studio python -m benchmarks.label_server
-    ... python -m benchmarks.label_server --clips 200 --voters 2 --data my_dataset
+    RSAT_LABEL_SERVER=.venv-label/bin/label-studio python -m benchmarks.label server
+    ... python -m benchmarks.label server --clips 200 --voters 2 --data my_dataset
 
 Clips are made by `synth --as-dataset`, and given previews of 640x360 that were encoded beforehand, a few for all: what
 a push costs depends on their bytes and frames, not on what they show. The server is Label Studio with SQLite on this
@@ -34,10 +34,7 @@ from benchmarks.machine import describe_machine, table
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=1000, help="clips pushed")
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of a clip")
-    parser.add_argument("--voters", type=int, default=3, help="votes on each clip")
-    parser.add_argument("--data", type=Path, help="a dataset of `synth --as-dataset` to copy, instead of making one")
+    add_options(parser)
     parser.add_argument("--verb", choices=["push", "pull"], help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -46,6 +43,14 @@ def main() -> None:
         return
     print(describe_machine())
     print(report(arguments.clips, arguments.seconds, arguments.voters, arguments.data))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command line."""
+    parser.add_argument("--clips", type=int, default=1000, help="clips pushed")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of a clip")
+    parser.add_argument("--voters", type=int, default=3, help="votes on each clip")
+    parser.add_argument("--data", type=Path, help="a dataset of `synth --as-dataset` to copy, instead of making one")
 
 
 def run_verb(verb: str, out: Path) -> dict[str, Any]:
