@@ -179,7 +179,8 @@ def agree(
     metadata, posteriors = metadata or {}, posteriors or {}
     states = {name: _Clip(name, info) for name, info in clips.items()}
     gone: Counter[str] = Counter()
-    for vote in current_votes(votes).to_pylist():
+    needed = ["clip_id", "round", "kinship", "status", "senior", "issues"]
+    for vote in current_votes(votes).select(needed).to_pylist():
         state = states.get(vote["clip_id"])
         if vote["round"] not in ("labelling", "adjudication"):
             continue
@@ -213,7 +214,8 @@ def agree(
 
 def enough_for_model(votes: pa.Table, options: ConsensusOptions) -> bool:
     """Whether a model of the annotators may be asked."""
-    rows = [vote["annotator"] for vote in current_votes(votes).to_pylist() if vote["round"] == "labelling"]
+    people = current_votes(votes).select(["annotator", "round"]).to_pylist()
+    rows = [vote["annotator"] for vote in people if vote["round"] == "labelling"]
     return len(rows) >= options.model_votes and len(set(rows)) >= options.model_annotators
 
 
