@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rsat_data.errors import ConfigError
+
 #: The questions in the order of the form. ``senior`` is asked of votes that say "unequal" only.
 QUESTIONS = ("kinship", "status", "senior")
 
@@ -64,6 +66,14 @@ class AgreementOptions:
     """A clip whose most frequent answer has a lower share of the votes is listed to be looked at."""
     clips_listed: int = 200
     """Longest list of clips to look at; the report says how many there are in all."""
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or self.seed < 0 or not 0 < self.level < 1 or self.min_votes < 2 or self.clips_listed < 0:
+            raise ConfigError(
+                "The options of the agreement report are out of range: rounds from 1, seed from 0, level between 0 and "
+                "1, min_votes from 2, clips_listed from 0.",
+                hint=f"Given: {self}.",
+            )
 
 
 @dataclass(frozen=True)

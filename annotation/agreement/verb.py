@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from annotation.agreement.measure import measure
 from annotation.agreement.report import AgreementOptions, AgreementReport, ClipInfo
+from rsat_data.errors import DatasetError
+
+_CLIPS = "data/clips/"
+_COLUMNS = ("clip_id", "dyad_id", "subject_id_a", "subject_id_b")
 
 
 def clip_infos(out: Path | str) -> dict[str, ClipInfo]:
@@ -14,11 +21,24 @@ def clip_infos(out: Path | str) -> dict[str, ClipInfo]:
     Raises:
         DatasetError: there is no dataset, or it cannot be read.
     """
-    import rsat_data
+    from rsat_data.manifest import read_manifest, safe_join
 
-    columns = ("clip_id", "dyad_id", "subject_id_a", "subject_id_b")
-    rows = rsat_data.load(Path(out), None, columns, table="clips")
-    return {row["clip_id"]: ClipInfo(row["dyad_id"], row["subject_id_a"], row["subject_id_b"]) for row in rows}
+    out = Path(out)
+    infos: dict[str, ClipInfo] = {}
+    # Columns as a whole: row by row, the reader would take half a minute for 30,000 clips.
+    for entry in read_manifest(out):
+        if not entry.file.startswith(_CLIPS):
+            continue
+        path = safe_join(out, entry.file)
+        try:
+            columns = pq.read_table(path, columns=list(_COLUMNS), partitioning=None).to_pydict()
+        except (OSError, pa.ArrowException) as error:
+            raise DatasetError(
+                f"{path} cannot be read: {error}.", hint="`rsat-data validate` tells more; a backup has it.", path=path
+            ) from error
+        for clip_id, *rest in zip(*(columns[name] for name in _COLUMNS), strict=True):
+            infos[clip_id] = ClipInfo(*rest)
+    return infos
 
 
 def known_predictions(out: Path | str) -> dict[str, dict[str, str]]:

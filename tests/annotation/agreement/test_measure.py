@@ -11,6 +11,7 @@ from annotation.agreement import AgreementOptions, AgreementReport, ClipInfo, Es
 from annotation.agreement.annotators import wilson
 from annotation.votes import votes_table
 from benchmarks.simulated_votes import Simulation, simulate
+from rsat_data.errors import ConfigError
 from tests.annotation.votes_factory import make_vote
 
 QUICK = AgreementOptions(rounds=200)
@@ -167,6 +168,18 @@ def test_only_predictions_that_were_seen_are_kept() -> None:
     rows = [make_vote(f"c{n}", "ann-a", prediction_shown=n < 2, prediction_accepted=n != 1) for n in range(5)]
     (one,) = report_of(rows).annotators
     assert (one.accepted.value, one.accepted.n) == (0.5, 2)
+
+
+@pytest.mark.parametrize("bad", [{"rounds": 0}, {"seed": -1}, {"level": 1.0}, {"min_votes": 1}, {"clips_listed": -1}])
+def test_options_out_of_range(bad: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="out of range"):
+        AgreementOptions(**bad)
+
+
+def test_one_round_and_no_list_are_possible() -> None:
+    made = simulate(Simulation(dyads=5))
+    report = measure(made.votes, made.clips, AgreementOptions(rounds=1, clips_listed=0))
+    assert report.clips == () and report.num_clips_to_look_at > 0
 
 
 def test_wilsons_interval() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,15 @@ def test_what_cannot_be_done_is_said(dataset: Path, tmp_path: Path, capsys: pyte
     blocked.write_text("x")
     assert run(["label", "agreement", str(dataset), "--html", str(blocked / "page.html")]) == 2
     assert "Cannot write" in capsys.readouterr().err
+
+
+def test_a_damaged_shard_is_named(dataset: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(dataset, copy)
+    (shard, *_) = (copy / "data" / "clips").iterdir()
+    shard.write_bytes(b"PAR1 torn")
+    with pytest.raises(DatasetError, match=shard.name):
+        clip_infos(copy)
 
 
 def test_help_is_a_screen() -> None:
