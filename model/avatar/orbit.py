@@ -115,6 +115,8 @@ class Swing:
     pitch: tuple[float, float] = (-SWING_PITCH, SWING_PITCH)
     full: bool = False
     """All the way around instead, at the height of the eyes."""
+    told: bool = False
+    """The avatar says what training saw, and the angles come from that."""
 
     def yaw_deg(self) -> list[float]:
         """For people."""
@@ -155,6 +157,7 @@ def swing_of(about: Mapping[str, Any], own: tuple[float, float] = (0.0, 0.0)) ->
     return Swing(
         (left - MARGIN_YAW - own[0], right + MARGIN_YAW - own[0]),
         (low - MARGIN_PITCH - own[1], high + MARGIN_PITCH - own[1]),
+        told=True,
     )
 
 

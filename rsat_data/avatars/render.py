@@ -100,10 +100,8 @@ def run_render(options: RenderOptions) -> int:
         click.echo(f"{options.target}: {count} frames in {seconds:.1f} s ({facts['frames_per_s']} a second)")
         if shot.swing is not None and not shot.swing.full:
             left, right = shot.swing.yaw_deg()
-            click.echo(
-                f"the camera swings from {left:.0f} to {right:.0f} degrees, near what training saw; --full-turn goes "
-                "all around"
-            )
+            why = "near what training saw" if shot.swing.told else "since this avatar does not say what training saw"
+            click.echo(f"the camera swings from {left:.0f} to {right:.0f} degrees, {why}; --full-turn goes all around")
         if facts["frames_interpolated"]:
             click.echo(f"{facts['frames_interpolated']} frames are not valid: they are drawn between their neighbours")
     return EXIT_OK

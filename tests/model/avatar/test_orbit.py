@@ -62,7 +62,7 @@ def test_what_training_saw_is_told_without_the_rarest(head: HeadModel, footage: 
 
 def test_a_swing_stays_within_what_was_seen_and_a_margin() -> None:
     swing = swing_of({"seen": {"yaw_deg": [-10.0, 30.0], "pitch_deg": [-2.0, 8.0]}})
-    assert swing.yaw == pytest.approx((math.radians(-10) - MARGIN_YAW, math.radians(30) + MARGIN_YAW))
+    assert swing.told and swing.yaw == pytest.approx((math.radians(-10) - MARGIN_YAW, math.radians(30) + MARGIN_YAW))
     views = swing.views(torch.tensor([[0.0, 0.0, 1.0]]), 100)
     # The third row of such a rotation is (-sin yaw cos pitch, sin pitch, cos yaw cos pitch).
     yaw = torch.atan2(-views[:, 2, 0], views[:, 2, 2])
@@ -78,7 +78,7 @@ def test_a_swing_stays_within_what_was_seen_and_a_margin() -> None:
     "about", [{}, {"seen": None}, {"seen": {"yaw_deg": [1]}}, {"seen": {"yaw_deg": [9, -9], "pitch_deg": [0, 0]}}]
 )
 def test_an_avatar_that_says_nothing_gets_the_usual_swing(about: dict[str, object]) -> None:
-    assert swing_of(about).yaw == (-SWING_YAW, SWING_YAW)
+    assert swing_of(about).yaw == (-SWING_YAW, SWING_YAW) and not swing_of(about).told
 
 
 def test_a_full_turn_goes_all_around() -> None:
