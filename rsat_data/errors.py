@@ -134,6 +134,10 @@ class UnsafeModelFile(ModelFileError):
     """A model file would run code, or refers to things outside itself: it was refused, and nothing of it was run."""
 
 
+class RunError(RsatError):
+    """A training run cannot go on or be used: it is missing, damaged, or belongs to other data or another version."""
+
+
 class LabelError(RsatError):
     """The labelling loop cannot go on: votes, clips, project and dataset do not fit together."""
 

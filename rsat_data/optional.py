@@ -19,6 +19,9 @@ EXTRAS = {
     "gsplat": "gpu",
     "pytorch3d": "gpu",
     "ray": "cluster",
+    "accelerate": "train",
+    "tensorboard": "train",
+    "transformers": "train",
     "datasets": "dev",
 }
 
