@@ -68,6 +68,8 @@ class Relation:
         return replace(self, senior={"A": "B", "B": "A"}.get(self.senior, self.senior))
 
 
+PERSONS = ("A", "B")
+"""From left to right in the frame."""
 UNKNOWN = Relation()
 """Nothing is known."""
 

@@ -34,7 +34,7 @@ class SocialModule(nn.Module):
         nn.init.zeros_(self.gate.bias)
 
     def feature(self, relation: Tensor) -> Tensor:
-        """(B, queries, C) social feature of relations (B, 3): numbers of kinship, status, senior seen from the target."""
+        """(B, queries, C) of relations (B, 3): numbers of kinship, status, senior seen from the target."""
         known = torch.stack([table(relation[:, i]) for i, table in enumerate(self.embeddings)], dim=1)
         asked = self.queries.expand(len(relation), -1, -1)
         return asked + self.read(asked, known, known, need_weights=False)[0]

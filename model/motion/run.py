@@ -1,0 +1,210 @@
+"""A trained run: load it, and predict a person's motion in a conversation."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from model.motion.conversation import PERSONS, UNKNOWN, Conversation, Relation, partner_of
+from model.motion.layout import MotionLayout
+from model.motion.network import Batch, MotionNetwork
+from model.motion.reference import describe, reference_frames
+from model.motion.speech import SpeechEncoder, open_encoder
+from rsat_data.errors import HeadMismatch, RunError
+
+_CHUNK = 1000
+
+
+@dataclass
+class Run:
+    """A network, its speech encoder, and what it was trained on."""
+
+    network: MotionNetwork
+    """In evaluation mode, on its device."""
+    encoder: SpeechEncoder
+    """Of speech."""
+    layout: MotionLayout
+    """Columns of motion."""
+    config: object
+    """Settings of the run: ``model.train.config.RunConfig``."""
+    dataset_hash: str
+    """Of the dataset it was trained on."""
+    head_model: str
+    """Head whose codes it predicts."""
+    stage: int
+    """1, or 3 with the social module."""
+    device: torch.device
+    """Where it computes."""
+    _heard: OrderedDict[tuple[str, str], np.ndarray] = field(default_factory=OrderedDict, repr=False)
+
+    @property
+    def reference_s(self) -> float:
+        """Seconds at a clip's beginning that are given to the network."""
+        return self.network.config.reference_s
+
+    def evaluated(self, conversation: Conversation, person: str) -> np.ndarray:
+        """(T,) bool: frames a metric may count: valid, and outside the reference."""
+        first = reference_frames(conversation.num_frames, self.reference_s)
+        return conversation.valid[person] & (np.arange(conversation.num_frames) >= first)
+
+    def predict(
+        self,
+        conversation: Conversation,
+        person: str,
+        *,
+        relation: Relation | None = None,
+        partner_motion: bool = True,
+        reference: Mapping[str, np.ndarray] | None = None,
+        audio: Mapping[str, np.ndarray] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Motion of ``person`` over the whole conversation.
+
+        Args:
+            conversation: both people; the target's own codes are looked at in the reference's frames alone.
+            person: A or B.
+            relation: of the two; None for the conversation's own, ``conversation.UNKNOWN`` for not known. A run
+                without the social module hears nothing of it.
+            partner_motion: let the network see the partner's codes, where they are valid; otherwise sound alone.
+            reference: codes (T', d) of the same person from elsewhere, in place of the clip's beginning.
+            audio: A and B -> (640 T,) float32, in place of the conversation's own sound.
+
+        Returns:
+            Group (``model.motion.layout.GROUPS``) -> (T, d) float32.
+
+        Raises:
+            HeadMismatch: the conversation has another head's codes.
+            DatasetError: its sound does not fit.
+        """
+        if conversation.head_model != self.head_model:
+            raise HeadMismatch(
+                f"The run predicts codes of the head {self.head_model}, conversation {conversation.clip_id} has those "
+                f"of {conversation.head_model}."
+            )
+        batch = self._batch(conversation, person, relation, partner_motion, reference, audio)
+        return self.layout.unpack(self._whole(batch, conversation.num_frames))
+
+    def _batch(
+        self,
+        talk: Conversation,
+        person: str,
+        relation: Relation | None,
+        partner_motion: bool,
+        reference: Mapping[str, np.ndarray] | None,
+        audio: Mapping[str, np.ndarray] | None,
+    ) -> Batch:
+        other = partner_of(person)
+        speech = {p: self._speech(talk, p, audio) for p in PERSONS}
+        motion = self.layout.pack(talk.codes[other])
+        known = talk.valid[other] if partner_motion else np.zeros(talk.num_frames, bool)
+        if reference is None:
+            first = reference_frames(talk.num_frames, self.reference_s)
+            given = self.layout.pack({name: value[:first] for name, value in talk.codes[person].items()})
+            style, has = describe(given, talk.valid[person][:first])
+        else:
+            given = self.layout.pack(reference)
+            style, has = describe(given, np.isfinite(given).all(axis=1))
+        relation = talk.relation if relation is None else relation
+        state = talk.speaking[person] + 2 * talk.speaking[other].astype(np.int64)
+
+        def one(array: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(np.array(array)[None])
+
+        return Batch(
+            own=one(speech[person]),
+            partner=one(speech[other]),
+            state=one(state.astype(np.int64)),
+            motion=one(motion),
+            motion_known=one(known),
+            reference=one(style),
+            reference_known=torch.tensor([has]),
+            relation=torch.tensor([relation.ids(person)]),
+        )
+
+    def _speech(self, talk: Conversation, person: str, audio: Mapping[str, np.ndarray] | None) -> np.ndarray:
+        if audio is not None:
+            return self.encoder.features(np.asarray(audio[person], np.float32))
+        key = (talk.clip_id, person)
+        if key not in self._heard:
+            # As in training, where they were kept with half the digits.
+            self._heard[key] = self.encoder.features(talk.audio(person)).astype(np.float16).astype(np.float32)
+            while len(self._heard) > 8:
+                self._heard.popitem(last=False)
+        return self._heard[key]
+
+    @torch.inference_mode()
+    def _whole(self, batch: Batch, frames: int) -> np.ndarray:
+        """(T, D), in pieces with as much of their surroundings as can matter: memory does not grow with T squared."""
+        parts = []
+        for start in range(0, frames, _CHUNK):
+            stop = min(start + _CHUNK, frames)
+            low, high = max(start - self.network.receptive, 0), min(stop + self.network.receptive, frames)
+            found = self.network(_span(batch, low, high, self.encoder.per_frame).to(self.device))[0]
+            parts.append(found[start - low : stop - low].float().cpu().numpy())
+        return np.concatenate(parts)
+
+
+def _span(batch: Batch, start: int, stop: int, per: int) -> Batch:
+    values = dict(vars(batch))
+    for name in ("own", "partner"):
+        values[name] = values[name][:, start * per : stop * per]
+    for name in ("state", "motion", "motion_known"):
+        values[name] = values[name][:, start:stop]
+    return Batch(**values)
+
+
+def load_run(folder: str | Path, device: str = "cpu", *, stage: int | None = None) -> Run:
+    """Load what ``rsat-data train-baseline`` left in ``folder``.
+
+    Args:
+        folder: the run.
+        device: where to compute.
+        stage: 1 or 3; None for the latest.
+
+    Raises:
+        RunError: there is no run, it is damaged, or it has no such stage.
+        ModelFileError: the weights of its speech encoder are not here, or others are.
+    """
+    from model.train import checkpoint
+
+    place = Path(folder)
+    facts = checkpoint.read_facts(place)
+    stages = [s for s in (3, 1) if (place / f"stage{s}" / checkpoint.BEST).is_file()]
+    chosen = next(iter(stages), None) if stage is None else (stage if stage in stages else None)
+    if chosen is None:
+        wanted = "stage 1" if stage is None else f"stage {stage}"
+        raise RunError(
+            f"{place} holds no finished {wanted}.",
+            hint=f"Train it: rsat-data train-baseline --dataset OUT --run {place} --stage {stage or 1}",
+            path=place,
+        )
+    config = facts.config
+    encoder = open_encoder(config.speech.encoder, config.speech.weights, device)
+    if encoder.key != facts.encoder:
+        raise RunError(
+            f"{place} was trained on features of {facts.encoder}; here the encoder is {encoder.key}.", path=place
+        )
+    layout = MotionLayout(facts.num_expression)
+    network = MotionNetwork(config.network, facts.channels, facts.per_frame, layout.size, social=chosen == 3)
+    tensors, _ = checkpoint.read(place / f"stage{chosen}" / checkpoint.BEST)
+    try:
+        network.load_state_dict({name.removeprefix("network."): value for name, value in tensors.items()})
+    except RuntimeError as error:
+        raise RunError(f"{place}: stage {chosen} is of another network: {error}.", path=place) from error
+    return Run(
+        network=network.to(device).eval(),
+        encoder=encoder,
+        layout=layout,
+        config=config,
+        dataset_hash=facts.dataset_hash,
+        head_model=facts.head_model,
+        stage=chosen,
+        device=torch.device(device),
+    )
+
+
+__all__ = ["UNKNOWN", "Run", "load_run"]

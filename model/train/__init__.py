@@ -1,0 +1,1 @@
+"""Training the reference model: windows of conversations, losses, the loop, checkpoints, stages."""

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.head import load_head
+from model.motion.conversation import UNKNOWN, Relation, conversations
+from model.motion.run import load_run
+from model.train import checkpoint
+from model.train.config import TrainConfig
+from model.train.loop import _schedule
+from model.train.stages import Prepared, run_stage
+from rsat_data.errors import ConfigError, HeadMismatch, RunError
+from tests.model.train.conftest import CPU, prepared_for, tiny
+
+
+def trained(prepared: Prepared, run: Path, stage: int = 1, *, resume: bool = False) -> dict[str, torch.Tensor]:
+    run_stage(stage, prepared, run, load_head(), CPU, resume=resume)
+    return checkpoint.read(run / f"stage{stage}" / checkpoint.LAST)[0]
+
+
+def with_steps(prepared: Prepared, steps: int) -> Prepared:
+    config = prepared.facts.config
+    return replace(
+        prepared, facts=replace(prepared.facts, config=replace(config, train=replace(config.train, steps=steps)))
+    )
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stage", [1, 3])
+def test_going_on_equals_never_having_stopped_to_the_bit(stage: int, talks: Path, tmp_path: Path) -> None:
+    def stop(step: int, values: object) -> None:
+        if step == 5:  # after the checkpoint of step 3, before the next
+            raise Stopped
+
+    runs = [tmp_path / name for name in ("whole", "pieces")]
+    both = [prepared_for(talks, run, tiny()) for run in runs]
+    if stage == 3:
+        for prepared, run in zip(both, runs, strict=True):
+            trained(prepared, run)
+    whole = trained(both[0], runs[0], stage)
+    torch.manual_seed(99)  # nothing outside the seed and the step may matter
+    with pytest.raises(Stopped):
+        run_stage(stage, both[1], runs[1], load_head(), CPU, resume=False, report=stop)
+    torch.manual_seed(7)
+    pieces = trained(both[1], runs[1], stage, resume=True)
+    assert set(whole) == set(pieces)
+    for name, value in whole.items():
+        assert torch.equal(value, pieces[name]), name
+    best = [(run / f"stage{stage}" / checkpoint.BEST).read_bytes() for run in runs]
+    assert best[0] == best[1]
+
+
+def test_one_conversation_is_learnt_by_heart(talks: Path, tmp_path: Path) -> None:
+    config = tiny(steps=80, batch=4, lr=1e-2, ema=0.9, validate_every=80, partner_dropout=0.0, reference_dropout=0.0)
+    config = replace(config, network=replace(config.network, dropout=0.0, width=32, reach=40))
+    prepared = prepared_for(talks, tmp_path, config)
+    one = replace(prepared.training, entries=prepared.training.entries[:1])
+    seen: list[float] = []
+    run_stage(
+        1, replace(prepared, training=one, validation=None), tmp_path, None, CPU,
+        resume=False, report=lambda step, values: seen.append(values.get("loss", np.nan)),
+    )  # fmt: skip
+    losses = [value for value in seen if np.isfinite(value)]
+    assert np.mean(losses[-5:]) < 0.2 * np.mean(losses[:5])
+
+
+def test_stage_three_leaves_what_is_frozen_and_hears_the_relation(talks: Path, tmp_path: Path) -> None:
+    config = tiny(lr=0.02, relation_dropout=0.0)
+    prepared = prepared_for(talks, tmp_path, config, social=True)
+    trained(prepared, tmp_path)
+    first = checkpoint.read(tmp_path / "stage1" / checkpoint.BEST)[0]
+    after = trained(prepared, tmp_path, 3)
+    changed = {n for n, v in first.items() if not torch.equal(v, after[n])}
+    behind = ("network.decode.", "network.norm_out.", "network.out.", "network.trust")
+    assert changed and all(name.startswith(behind) for name in changed)
+    assert after["network.social.gate.weight"].abs().sum() > 0
+    talk = conversations(talks, "test")[0]
+    social, plain = load_run(tmp_path), load_run(tmp_path, stage=1)
+    assert (social.stage, plain.stage) == (3, 1)
+    relations = [UNKNOWN, Relation("blood", "unequal", "A"), Relation("blood", "unequal", "B")]
+    said = [social.predict(talk, "A", relation=relation)["expression"] for relation in relations]
+    assert not np.array_equal(said[0], said[1]) and not np.array_equal(said[1], said[2])
+    same = [plain.predict(talk, "A", relation=relation)["expression"] for relation in relations]
+    np.testing.assert_array_equal(same[0], same[1])
+
+
+def test_a_run_predicts_what_it_should_be_asked(talks: Path, tmp_path: Path) -> None:
+    trained(prepared_for(talks, tmp_path, tiny()), tmp_path)
+    run = load_run(tmp_path)
+    talk = conversations(talks, "test")[0]
+    found = run.predict(talk, "B")
+    assert {name: value.shape for name, value in found.items()} == {
+        "expression": (100, 41), "jaw": (100, 3), "pose": (100, 3), "eyes": (100, 6),
+    }  # fmt: skip
+    assert run.evaluated(talk, "B").sum() == 75 and not run.evaluated(talk, "B")[:25].any()
+    # The target's own codes beyond the reference never reach the network.
+    codes = {name: np.where(np.arange(100)[:, None] < 25, v, v + 1) for name, v in talk.codes["B"].items()}
+    other = replace(talk, codes={"A": talk.codes["A"], "B": codes})
+    np.testing.assert_array_equal(run.predict(other, "B")["jaw"], found["jaw"])
+    alone = run.predict(talk, "B", partner_motion=False)
+    assert not np.array_equal(alone["jaw"], found["jaw"])
+    silent = {p: np.zeros(64000, np.float32) for p in "AB"}
+    assert not np.array_equal(run.predict(talk, "B", audio=silent)["jaw"], found["jaw"])
+    lent = {name: value[:30] for name, value in talk.codes["A"].items()}
+    assert not np.array_equal(run.predict(talk, "B", reference=lent)["pose"], found["pose"])
+    with pytest.raises(HeadMismatch, match="codes of the head"):
+        run.predict(replace(talk, head_model="other-1.0@0"), "B")
+
+
+def test_long_clips_in_pieces_are_as_in_one(talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(tiny(), network=replace(tiny().network, reach=2))
+    trained(prepared_for(talks, tmp_path, config), tmp_path)
+    run, talk = load_run(tmp_path), conversations(talks, "test")[0]
+    whole = run.predict(talk, "A")
+    monkeypatch.setattr("model.motion.run._CHUNK", 23)
+    for name, value in run.predict(talk, "A").items():
+        np.testing.assert_allclose(value, whole[name], atol=1e-5)
+
+
+def test_runs_that_cannot_be_used_say_why(talks: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no run"):
+        load_run(tmp_path)
+    prepared = prepared_for(talks, tmp_path, tiny())
+    with pytest.raises(RunError, match="holds no finished stage 1"):
+        load_run(tmp_path)
+    with pytest.raises(RunError, match="has no stage 1"):
+        run_stage(3, prepared, tmp_path, None, CPU, resume=False)
+    with pytest.raises(RunError, match="no checkpoint"):
+        run_stage(1, prepared, tmp_path, None, CPU, resume=True)
+    trained(prepared, tmp_path)
+    best = tmp_path / "stage1" / checkpoint.BEST
+    best.write_bytes(best.read_bytes()[:-40])
+    with pytest.raises(RunError, match="damaged"):
+        load_run(tmp_path)
+    facts = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps({**facts, "version": "0"}))
+    with pytest.raises(RunError, match="another version"):
+        load_run(tmp_path)
+
+
+def test_a_run_belongs_to_one_dataset_and_one_network(talks: Path, tmp_path: Path) -> None:
+    from tests.synth_dataset import synth_dataset
+
+    prepared_for(talks, tmp_path / "run", tiny())
+    other = synth_dataset(tmp_path / "other", clips=8, seconds=4.0, seed=6)
+    with pytest.raises(RunError, match="another dataset"):
+        prepared_for(other, tmp_path / "run", tiny())
+    wider = replace(tiny(), network=replace(tiny().network, width=32))
+    with pytest.raises(RunError, match="other settings in the section 'network'"):
+        prepared_for(talks, tmp_path / "run", wider)
+
+
+def test_the_step_grows_and_then_shrinks() -> None:
+    config = TrainConfig(steps=100, warmup=10)
+    shares = [_schedule(config, step) for step in range(100)]
+    assert shares[9] == 1.0 and max(shares) == 1.0
+    assert shares[:10] == sorted(shares[:10]) and shares[10:] == sorted(shares[10:], reverse=True)
+    assert shares[-1] < 0.02
+    with pytest.raises(ConfigError, match=r"train\.lr"):
+        TrainConfig(lr=0)
