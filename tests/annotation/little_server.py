@@ -37,6 +37,10 @@ class LittleServer:
         self.trouble: Callable[[str], int | None] = lambda path: None
         #: Called after each page of tasks.
         self.after_page: Callable[[int], None] = lambda page: None
+        #: Further projects, as `adjudicate` makes them: number -> record; and requests that changed something.
+        self.projects: dict[int, dict[str, Any]] = {}
+        self.storages: list[dict[str, Any]] = []
+        self.changes: list[tuple[str, str]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -66,15 +70,16 @@ class LittleServer:
         self.next += 1
         return self.next
 
-    def push(self, clip: str, predictions: list[dict[str, Any]] | None = None, **data: Any) -> int:
+    def push(self, clip: str, predictions: list[dict[str, Any]] | None = None, *, project: int = 1, **data: Any) -> int:
         number = self._new()
         turns = [{"speaker": "A", "text": "hello dad", "start": 0.01, "end": 1.0}]
         self.tasks[number] = {
             "id": number,
-            "data": {"clip_id": clip, "schema": "rsat/1", "transcript": turns, **data},
+            "data": {"schema": "rsat/1", "transcript": turns, **data, "clip_id": clip},
             "annotations": [],
             "drafts": [],
             "predictions": [{**p, "created_at": stamp(self.now)} for p in predictions or []],
+            "project": project,
             "updated_at": stamp(self.tick()),
         }
         return number
@@ -89,7 +94,7 @@ class LittleServer:
         self._touch(task)
         return number
 
-    def change(self, task: int, annotation: int, **values: Any) -> None:
+    def alter(self, task: int, annotation: int, **values: Any) -> None:
         record = next(a for a in self.tasks[task]["annotations"] if a["id"] == annotation)
         record.update(values, updated_at=stamp(self.tick()))
         self._touch(task)
@@ -115,12 +120,22 @@ class LittleServer:
         status = self.trouble(path)
         if status is not None:
             return status, {"detail": "told to fail"}
+        if path == "/api/projects/":
+            return 200, {"results": list(self.projects.values()), "count": len(self.projects)}
         if path == "/api/projects/1/":
             settings = {"title": "t", "maximum_annotations": 3, "model_version": "v1"}
             return 200, {"id": 1, "label_config": self.config, **settings}
+        if path.startswith("/api/projects/") and self._number(path) in self.projects:
+            return 200, self.projects[self._number(path)]
+        if path.startswith("/api/tasks/") and self._number(path) in self.tasks:
+            return 200, self.tasks[self._number(path)]
+        if path == "/api/storages/localfiles/":
+            return 200, [one for one in self.storages if one["project"] == int(query["project"][0])]
         if path == "/api/tasks/":
             asked = json.loads(query["query"][0])
+            project = int(query["project"][0])
             tasks = [self.tasks[number] for number in sorted(self.tasks)]
+            tasks = [task for task in tasks if task["project"] == project]
             for item in asked.get("filters", {}).get("items", []):
                 limit = datetime.strptime(item["value"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
                 assert (item["filter"], item["operator"]) == ("filter:tasks:updated_at", "greater")
@@ -131,6 +146,37 @@ class LittleServer:
             return 200, {"tasks": rows, "total": len(tasks)}
         return 404, {"detail": "Not found."}
 
+    @staticmethod
+    def _number(path: str) -> int:
+        found = path.rstrip("/").rsplit("/", 1)[1]
+        return int(found) if found.isdigit() else 0
+
+    def change(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        """What is sent: projects, tasks, storages."""
+        self.requests += 1
+        self.changes.append((method, path))
+        status = self.trouble(path)
+        if status is not None:
+            return status, {"detail": "told to fail"}
+        if path == "/api/projects/":
+            number = 1 + len(self.projects) + 1
+            self.projects[number] = {"id": number, **body}
+            return 201, self.projects[number]
+        if path.endswith("/import"):
+            project = self._number(path.removesuffix("import"))
+            numbers = [
+                self.push(task["data"]["clip_id"], task["predictions"], project=project, **task["data"])
+                for task in body
+            ]
+            return 201, {"task_ids": numbers, "task_count": len(numbers)}
+        if path == "/api/storages/localfiles/":
+            self.storages.append(body)
+            return 201, body
+        if method == "PATCH":
+            self.projects[self._number(path)].update(body)
+            return 200, self.projects[self._number(path)]
+        return 404, {"detail": "Not found."}
+
 
 def _handler(owner: LittleServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
@@ -138,7 +184,15 @@ def _handler(owner: LittleServer) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
-            status, body = owner.answer(parts.path, parse_qs(parts.query))
+            self._send(*owner.answer(parts.path, parse_qs(parts.query)))
+
+        def do_POST(self) -> None:
+            sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self._send(*owner.change(self.command, urlsplit(self.path).path, sent))
+
+        do_PATCH = do_POST
+
+        def _send(self, status: int, body: Any) -> None:
             if status == 0:
                 self.close_connection = True
                 self.connection.close()

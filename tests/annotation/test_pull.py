@@ -87,7 +87,7 @@ def test_a_changed_mind_is_a_new_row_and_the_last_counts(out: Path, server: Litt
     task = server.push(CLIPS[0])
     annotation = server.annotate(task, 5, answers())
     again(out, server)
-    server.change(task, annotation, result=answers(kinship="non_blood"))
+    server.alter(task, annotation, result=answers(kinship="non_blood"))
     assert again(out, server).votes == 1
     assert read_votes(out)["kinship"].to_pylist() == ["blood", "non_blood"]
     assert counted(out) == {(CLIPS[0], who(server, 5)): "non_blood"}
@@ -115,7 +115,7 @@ def test_what_breaks_a_rule_is_refused_by_name_and_read_again_when_corrected(out
     told = str(result.refused[0])
     assert CLIPS[0] in told and f"task {task}" in told and who(server, 5) in told and "cousins" in told
     assert LabelStore(out).round().read("refused")[0]["reasons"] == list(result.refused[0].reasons)
-    server.change(task, annotation, result=answers())
+    server.alter(task, annotation, result=answers())
     assert again(out, server).votes == 1
     assert LabelStore(out).round().read("refused") == []
 
@@ -126,13 +126,13 @@ def test_a_vote_that_is_skipped_or_spoilt_later_counts_no_more_and_may_come_back
     one, two = server.push(CLIPS[0]), server.push(CLIPS[1])
     skipped, spoilt = server.annotate(one, 5, answers()), server.annotate(two, 5, answers())
     again(out, server)
-    server.change(one, skipped, was_cancelled=True)
-    server.change(two, spoilt, result=[])
+    server.alter(one, skipped, was_cancelled=True)
+    server.alter(two, spoilt, result=[])
     result = again(out, server)
     assert (result.votes, result.withdrawn, len(result.refused)) == (0, 2, 1)
     assert counted(out) == {}
     assert (again(out, server).withdrawn, read_votes(out).num_rows) == (0, 4)
-    server.change(one, skipped, was_cancelled=False)
+    server.alter(one, skipped, was_cancelled=False)
     assert again(out, server).votes == 1
     assert counted(out) == {(CLIPS[0], who(server, 5)): "blood"}
     assert validate(out).ok
@@ -162,7 +162,7 @@ def test_of_two_answers_of_one_person_the_last_counts_until_it_is_taken_back(out
     result = again(out, server)
     assert result.votes == 2 and "answered 2 times; the last counts" in result.warnings[0]
     assert set(counted(out).values()) == {"blood"}
-    server.change(task, second, was_cancelled=True)
+    server.alter(task, second, was_cancelled=True)
     again(out, server)
     assert set(counted(out).values()) == {"unsure"}
     before = read_votes(out).num_rows
@@ -296,7 +296,7 @@ def test_killed_at_every_moment_it_loses_and_doubles_nothing(
     spoilt = server.annotate(two, 5, answers())
     base = prepared(Path(shutil.copytree(published, tmp_path / "base")), server)
     again(base, server)
-    server.change(two, spoilt, was_cancelled=True)
+    server.alter(two, spoilt, was_cancelled=True)
     server.annotate(one, 6, answers(kinship="unsure"))
     straight = Path(shutil.copytree(base, tmp_path / "straight"))
     again(straight, server)
