@@ -42,12 +42,18 @@ class LabelServer:
 
 @pytest.fixture(scope="session")
 def label_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelServer]:
-    """A server on a free port of 127.0.0.1; its first start takes a minute or two."""
+    """A server on a free port of 127.0.0.1; its first start takes a minute or two.
+
+    RSAT_LABEL_TEST_DATA names a folder whose database is used again, for those who run these tests often.
+    """
     if not os.environ.get("RSAT_LABEL_SERVER"):
         pytest.skip("no label server: run `make test-label`, or set RSAT_LABEL_SERVER to a label-studio executable")
     folder = tmp_path_factory.mktemp("label-server")
     token_file = folder / "token"
-    with serve(None, ServeOptions(port=0, data=folder / "data", token_file=token_file)) as server:
+    kept = os.environ.get("RSAT_LABEL_TEST_DATA")
+    data = Path(kept) if kept else folder / "data"
+    options = ServeOptions(port=0, data=data, token_file=token_file, new_token=kept is not None)
+    with serve(None, options) as server:
         assert server.account is not None
         yield LabelServer(server, server.account, token_file)
     shutil.rmtree(folder, ignore_errors=True)
