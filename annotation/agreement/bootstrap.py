@@ -23,6 +23,7 @@ _BLOCK = 8_000_000
 _UNDEFINED = 0.1
 
 FEW_DYADS = 20
+CONSTANT = "the same in every dyad: an interval would claim a certainty that is not there"
 ONE_DYAD = "one dyad only: how much dyads differ cannot be seen"
 
 
@@ -89,6 +90,8 @@ class Bootstrap:
         defined = replicates[np.isfinite(replicates)]
         if len(defined) < (1 - _UNDEFINED) * len(replicates):
             return Estimate(value, n=n, reason="too few votes for an interval: many rounds of the bootstrap have none")
+        if np.ptp(defined) < 1e-12:
+            return Estimate(value, n=n, reason=CONSTANT)
         low, high = bca_levels(value, defined, leave_one_out, self.level)
         ends = np.quantile(defined, (low, high))
         return Estimate(value, float(ends[0]), float(ends[1]), n)

@@ -28,7 +28,7 @@ from annotation.agreement.report import (
 )
 from annotation.agreement.unclear import clips_to_look_at
 
-ALIKE = "all votes are alike, so agreement beyond chance cannot be told from agreement by habit"
+ALIKE = "all votes are alike: nothing to tell agreement from habit by"
 
 
 def measure(

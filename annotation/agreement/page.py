@@ -213,9 +213,10 @@ def _people(report: AgreementReport) -> Iterable[str]:
         f"answers on other clips would give: 0 for answers that have nothing to do with the clip. {words}. Fast: below "
         f"{report.options.fast_s:g} s.</p>"
     )
-    timed = [one for one in ordered if one.seconds is not None]
-    with_gold = [one for one in timed if one.gold.value is not None]
-    shown, of, name = (with_gold, "gold", "gold items right") if with_gold else (timed, "skill", "skill")
+    of, name = "gold", "gold items right"
+    if all(one.gold.value is None for one in ordered):
+        of = name = "skill"
+    shown = [one for one in ordered if one.seconds is not None and getattr(one, of).value is not None]
     if shown:
         yield f"<h3>Pace and {escape(name)}</h3>"
         yield scatter(

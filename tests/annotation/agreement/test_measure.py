@@ -61,7 +61,7 @@ def test_no_overlap() -> None:
 def test_all_votes_alike_is_no_perfect_agreement() -> None:
     report = report_of([make_vote(f"c{n}", f"ann-{who}") for n in range(30) for who in "abc"])
     question = report.question("kinship")
-    assert question.percent.value == 1.0
+    assert question.percent.value == 1.0 and question.percent.low is None and "same in every" in question.percent.reason
     for estimate in (question.alpha, question.ac1, question.alpha_decided, question.ac1_decided):
         assert "all votes are alike" in nothing(estimate)
     assert "cannot be known" in question.sentence
