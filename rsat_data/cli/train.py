@@ -1,0 +1,203 @@
+"""``rsat-data train-baseline``: the reference model of motion, stage by stage."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rsat_data.errors import HeadMismatch, RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from model.head import HeadModel
+    from model.train.config import RunConfig
+
+_PATH = click.Path(path_type=Path)
+
+EPILOG = """\b
+Examples:
+  rsat-data synth --as-dataset --out talks --clips 40 --seconds 10
+  rsat-data train-baseline --dataset talks --run my_run
+  rsat-data train-baseline --dataset talks --run my_run --stage 1 --set train.steps=500
+  rsat-data train-baseline --dataset talks --run my_run --resume
+
+\b
+Stages: 1 both people's speech and the partner's motion to this person's motion; 3 the relation, by the social module,
+on top of stage 1. Each leaves RUN/stageN/best.safetensors. Settings: --set SECTION.KEY=VALUE or the same in a YAML
+file; sections speech, network, loss, train (docs/training.md). Stopped? The same command with --resume goes on.
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.option("--dataset", type=_PATH, required=True, help="A dataset with train and validation splits.")
+@click.option("--run", "folder", type=_PATH, required=True, help="Folder for weights and logs; made if missing.")
+@click.option("--stage", type=click.Choice(["1", "3", "all"]), default="all", show_default=True, help="What to train.")
+@click.option("--config", "file", type=_PATH, help="YAML file with settings.")
+@click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Set one option; repeatable.")
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N", help="Where to compute.")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint; finished stages stay as they are.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
+@click.option("--quiet", is_flag=True, help="No progress bars.")
+def train_baseline(**options: Any) -> int:
+    """Train the reference model: speech of two people, and their relation, to motion.
+
+    A baseline after the abstract of RSATalker; what its stages contain is our reading. Runs on a CPU; a GPU is used
+    where there is one. With the same settings and data, a CPU gives the same weights to the bit, stopped and resumed or
+    not.
+    """
+    from rsat_data.siblings import check_siblings
+
+    check_siblings()
+    result = run_training(**options)
+    if options["as_json"]:
+        click.echo(json.dumps(result, indent=2))
+    else:
+        for name, stage in result["stages"].items():
+            best, step = stage["best"], stage["best_step"]
+            judged = "" if best is None else f", validation loss {best:.3f} at step {step}"
+            early = ", stopped early" if stage["stopped_early"] else ""
+            click.echo(f"stage {name}: {stage['steps']} steps in {stage['seconds']:.0f} s{judged}{early}")
+        if result["left_out"]:
+            click.echo(f"left out: {result['left_out']} clips of one person")
+        click.echo(f"run: {options['folder']}")
+    return 0
+
+
+def run_training(
+    *,
+    dataset: Path,
+    folder: Path,
+    stage: str,
+    file: Path | None,
+    settings: tuple[str, ...],
+    device: str,
+    resume: bool,
+    quiet: bool,
+    as_json: bool = False,
+) -> dict[str, Any]:
+    """Check, prepare and train; what the command prints, as JSON-able values."""
+    import torch
+
+    from model.train import checkpoint
+    from model.train.devices import open_devices
+    from model.train.stages import check, prepare, run_stage
+    from rsat_data.progress import Bars
+
+    config = _config(file, settings, folder, resume=resume)
+    stages = {"1": [1], "3": [3], "all": [1, 3]}[stage]
+    talks = check(dataset, config, social=3 in stages)
+    started = [s for s in stages if (folder / f"stage{s}" / checkpoint.LAST).is_file()]
+    if started and not resume:
+        raise RunError(
+            f"{folder} holds a stage {started[0]} that was started.",
+            hint="Go on with --resume, or train into another folder.",
+            path=folder,
+        )
+    if resume and not (folder / checkpoint.RUN_FILE).is_file():
+        raise RunError(f"{folder} holds no run to resume.", hint="Leave --resume out to start one.", path=folder)
+    devices = open_devices(device)
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    head = _head(talks[0].head_model)
+    outcomes: dict[str, Any] = {}
+    with ExitStack() as stack:
+        bars = stack.enter_context(Bars(enabled=not quiet and devices.rank == 0))
+        if head is None:
+            bars.say(f"the head {talks[0].head_model} is not on this machine: lips are not compared as vertices")
+        reading = bars.bar("reading", len(talks[0]) + len(talks[1]), "clips")
+        prepared = prepare(dataset, folder, config, talks, devices, lambda count: reading.advance(count))
+        for number in stages:
+            bar = bars.bar(f"stage {number}", config.train.steps, "steps")
+            log = stack.enter_context(_log(folder / f"stage{number}", enabled=devices.rank == 0))
+
+            def report(
+                step: int,
+                values: Mapping[str, float],
+                bar: Any = bar,
+                log: Callable[[int, Mapping[str, float]], None] = log,
+            ) -> None:
+                log(step, values)
+                shown = values.get("loss", values.get("validation/loss"))
+                if "loss" in values:
+                    bar.set(step, note=f"loss {shown:.3f}")
+                elif shown is not None:
+                    bar.set(step, note=f"validation {shown:.3f}")
+
+            outcome = run_stage(
+                number, prepared, folder, head, devices, resume=resume and number in started, report=report
+            )
+            outcomes[str(number)] = vars(outcome)
+    return {
+        "run": str(folder),
+        "dataset_hash": prepared.facts.dataset_hash,
+        "conversations": {"train": len(talks[0]), "validation": len(talks[1])},
+        "left_out": prepared.left_out,
+        "stages": outcomes,
+    }
+
+
+def _config(file: Path | None, settings: tuple[str, ...], folder: Path, *, resume: bool) -> RunConfig:
+    """Settings from defaults, file and options; a run that goes on starts from its own."""
+    from dataclasses import asdict
+
+    from model.train import checkpoint
+    from model.train.config import SECTIONS, RunConfig
+    from rsat_data.config import from_mapping, merge, parse_sets, read_yaml, resolve
+
+    sections = resolve(SECTIONS, file, settings)
+    if (folder / checkpoint.RUN_FILE).is_file():
+        own = asdict(checkpoint.read_facts(folder).config)
+        given = merge(read_yaml(file, what="configuration file") if file else {}, parse_sets(settings))
+        values = merge(own, given)
+        sections = {name: from_mapping(cls, values[name], where=name) for name, cls in SECTIONS.items()}
+    return RunConfig(**sections)
+
+
+def _head(head_model: str) -> HeadModel | None:
+    """The head of the codes, if it is on this machine."""
+    from rsat_data.preview.lookup import find_head
+
+    try:
+        return find_head(head_model)
+    except HeadMismatch:
+        return None
+
+
+class _log:  # noqa: N801 (reads like a function)
+    """Values of every step as lines of JSON, and as TensorBoard's where it is installed."""
+
+    def __init__(self, folder: Path, *, enabled: bool) -> None:
+        self.folder, self.enabled = folder, enabled
+
+    def __enter__(self) -> Callable[[int, Mapping[str, float]], None]:
+        from rsat_data.optional import is_installed
+
+        self._file: Any = None
+        self._board: Any = None
+        if self.enabled:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._file = (self.folder / "log.jsonl").open("a", encoding="utf-8")
+            if is_installed("tensorboard"):
+                from torch.utils.tensorboard import SummaryWriter
+
+                self._board = SummaryWriter(str(self.folder / "tensorboard"))  # type: ignore[no-untyped-call]
+        return self._write
+
+    def _write(self, step: int, values: Mapping[str, float]) -> None:
+        if self._file is not None:
+            rounded = {name: round(value, 6) for name, value in values.items()}
+            self._file.write(json.dumps({"step": step, **rounded}) + "\n")
+            self._file.flush()
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+
+    def __exit__(self, *exc: object) -> None:
+        for each in (self._file, self._board):
+            if each is not None:
+                each.close()
