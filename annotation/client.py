@@ -193,6 +193,8 @@ class Client:
         self._retries, self._timeout_s, self._sleep = retries, timeout_s, sleep
         self._lock = threading.Lock()
         self._access: Secret | None = None
+        self._shelves: dict[int, int] = {}
+        self._shelf_lock = threading.Lock()
         self._httpx = httpx
         # Its debug lines hold headers of answers whole, with session cookies.
         logging.getLogger("httpcore").setLevel(logging.WARNING)
@@ -336,13 +338,15 @@ class Client:
     def upload(self, project: int, path: Path) -> str:
         """Put a file on the server; returns the address tasks use for it, such as ``/data/upload/3/1a2b-clip.mp4``.
 
-        The server makes no task of it. Not tried again when the answer is lost.
+        The server makes no task of it. It takes files only into projects whose form shows one thing, so they lie in a
+        second project, made with the first file. Not tried again when the answer is lost.
         """
+        shelf = self._shelf(project)
         parameters = {"commit_to_project": "false"}
         with Path(path).open("rb") as stream:
             files = {"file": (Path(path).name, stream)}
             answer = self._object(
-                "POST", f"/api/projects/{project}/import", params=parameters, files=files, repeatable=False
+                "POST", f"/api/projects/{shelf}/import", params=parameters, files=files, repeatable=False
             )
         ids = answer.get("file_upload_ids")
         if not isinstance(ids, list) or len(ids) != 1:
@@ -351,6 +355,19 @@ class Client:
         if not isinstance(name, str):
             raise self._error(f"did not say where it put {Path(path).name}")
         return f"/data/{name}"
+
+    def _shelf(self, project: int) -> int:
+        """The project that holds a project's files; found by the mark in its description, else made."""
+        with self._shelf_lock:
+            if project not in self._shelves:
+                mark = f"rsat-files-of-{project}."
+                found = next((entry for entry in self.projects() if mark in str(entry.get("description"))), None)
+                if found is None:
+                    form = '<View><Video name="file" value="$file"/></View>'
+                    about = f"Videos, sound and pictures; nothing to label here. {mark}"
+                    found = self.create_project(f"Files of project {project}", form, description=about)
+                self._shelves[project] = int(found["id"])
+            return self._shelves[project]
 
     def add_local_storage(self, project: int, folder: Path, title: str = "media") -> dict[str, Any]:
         """Allow the project to show files of a folder on the server's machine, once; returns the storage.

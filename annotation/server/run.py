@@ -122,6 +122,8 @@ def serve(
     data = data_folder(options)
     for folder in (data, data / "server", media_root(data)):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for folder in (data / "server", media_root(data)):
+        folder.chmod(0o700)
     lock = _lock(data)
     try:
         port = _port(_last_port(data) if options.port is None else options.port)

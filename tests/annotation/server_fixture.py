@@ -63,15 +63,19 @@ _COUNT = itertools.count(1)
 
 
 @pytest.fixture
-def annotator(label_server: LabelServer) -> Callable[[], tuple[Account, Client]]:
+def annotator(label_server: LabelServer) -> Iterator[Callable[[], tuple[Account, Client]]]:
     """Makes a new annotator each time it is called: (account, client)."""
+    made: list[Client] = []
 
     def make() -> tuple[Account, Client]:
-        with label_server.client() as client:
-            account = add_account(client, f"annotator{next(_COUNT)}@example.org")
-        return account, label_server.client(account)
+        with label_server.client() as owner:
+            account = add_account(owner, f"annotator{os.getpid()}.{next(_COUNT)}@example.org")
+        made.append(label_server.client(account))
+        return account, made[-1]
 
-    return make
+    yield make
+    for client in made:
+        client.close()
 
 
 @pytest.fixture

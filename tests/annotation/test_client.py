@@ -301,7 +301,9 @@ def test_connection_refused(waited: list[float]) -> None:
 def test_unknown_machine(waited: list[float]) -> None:
     url = "http://labels.invalid"
     with Client(url, Secret(LEGACY, "x"), timeout_s=5, retries=2, sleep=waited.append) as client:
-        with pytest.raises(LabelServerError, match="no machine called 'labels.invalid'|name resolution|cannot be") as caught:
+        with pytest.raises(
+            LabelServerError, match="no machine called 'labels.invalid'|name resolution|cannot be"
+        ) as caught:
             client.whoami()
     assert caught.value.status is None
 
@@ -373,9 +375,12 @@ def test_pages_of_something_else(server: FaultServer, client: Client) -> None:
 def test_upload(server: FaultServer, client: Client, tmp_path: Path) -> None:
     file = tmp_path / "clip.mp4"
     file.write_bytes(b"video")
-    server.on("/api/projects/5/import", Answer(201, {"file_upload_ids": [3]}))
-    server.on("/api/import/file-upload/3", Answer(body={"id": 3, "file": "upload/5/ab-clip.mp4"}))
-    assert client.upload(5, file) == "/data/upload/5/ab-clip.mp4"
+    other = {"id": 4, "description": "rsat-files-of-55."}
+    server.on("/api/projects/", Answer(body={"results": [other], "count": 1}), Answer(201, {"id": 6}))
+    server.on("/api/projects/6/import", Answer(201, {"file_upload_ids": [3]}))
+    server.on("/api/import/file-upload/3", Answer(body={"id": 3, "file": "upload/6/ab-clip.mp4"}))
+    assert client.upload(5, file) == client.upload(5, file) == "/data/upload/6/ab-clip.mp4"
+    assert [method for method, path, _, _ in server.requests if path.startswith("/api/projects/?")] == ["GET"]
     sent = next(body for method, path, _, body in server.requests if "import?" in path)
     assert b"video" in sent and b'filename="clip.mp4"' in sent
 
