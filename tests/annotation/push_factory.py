@@ -1,7 +1,7 @@
 """Datasets to push, and a small real HTTP server that takes tasks as the label server does, and fails when told to.
 
 It was compared with Label Studio 1.23: an import is done as a whole or not at all, gives task_ids in order, and is done
-also when the asker has hung up.
+also when the asker has hung up; media are taken only by a project whose form shows one thing.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class TakingServer:
         self.tasks: dict[int, dict[str, Any]] = {}
         self.uploads: dict[int, str] = {}
         self.config = load_form().xml
+        self.shelves: list[dict[str, Any]] = []
         self.gone = False
         self.calls: list[tuple[str, str]] = []
         #: Called with method and path; a status to fail with, "before" or "after" to hang up then, or None.
@@ -154,9 +155,16 @@ class TakingServer:
                     }
             return 201, {"task_count": len(body), "task_ids": list(range(start + 1, start + len(body) + 1))}
         if path == "/api/projects/1/import":
+            return 400, {"detail": "Your label config has more than one data key"}
+        if path == "/api/projects/":
+            if method == "POST":
+                self.shelves.append(body)
+            rows = [{"id": 2 + n, **shelf} for n, shelf in enumerate(self.shelves)]
+            return (201, rows[-1]) if method == "POST" else (200, {"results": rows, "count": len(rows)})
+        if path == "/api/projects/2/import":
             number = self.number()
             name = body.decode("latin-1").split('filename="')[1].split('"')[0]
-            self.uploads[number] = f"upload/1/{number:08x}-{name}"
+            self.uploads[number] = f"upload/2/{number:08x}-{name}"
             return 201, {"file_upload_ids": [number]}
         if path.startswith("/api/import/file-upload/"):
             return 200, {"file": self.uploads[int(path.rsplit("/", 1)[1])]}

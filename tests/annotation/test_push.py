@@ -500,10 +500,13 @@ def test_upload_sends_each_file_once(out: Path, server: TakingServer) -> None:
     for task in server.tasks.values():
         for name in ("video", "audio", "face_a", "face_b"):
             assert task["data"][name].removeprefix("/data/") in names
+    assert len(server.shelves) == 1
     # Nothing is kept twice: the server has the files now.
     assert not list((out / ".label/media").iterdir())
     assert push(out, media="upload", media_root=None, sample=3).pushed == 0
     assert len(server.uploads) == len(names)
+    push(out, media="upload", media_root=None, sample=4)
+    assert len(server.shelves) == 1
 
 
 def test_uploads_that_were_broken_off_go_on(out: Path, server: TakingServer) -> None:

@@ -26,7 +26,7 @@ from tests.annotation.server_fixture import LabelServer
 
 pytestmark = pytest.mark.label_server
 
-LINES = ["Thanks, mom.", '<b>Hello</b> & "so" on\n\nthere 😀', "שלום, אמא!", "Yes, sir. 😀 Come here, my son.", ""]
+LINES = ["Thanks, mom.", '<b>Hello</b> & "so" on\n\nthere 😀', "שלום, אמא!", "😀😀 Come here, my son.", ""]
 
 
 def clips_of(client: Client, project: int) -> Counter[str]:
@@ -105,6 +105,7 @@ def test_the_server_killed_in_the_middle(
         assert (again.pushed, again.recovered, again.lost) == (0, 0, 0)
         assert label_server.owner.token.reveal() not in json.dumps(list(journal.values()))
     finally:
+        client.close()
         server.stop()
 
 
