@@ -31,9 +31,9 @@ VOTES_VERSION = "votes-1"
 BATCH = 50
 _TITLE = 50
 _INSTRUCTION = (
-    "<p>Annotators did not agree on these conversations, or reported a problem. The title of each task shows their "
-    "votes under pseudonyms, and why the task is here; the answers that most of them gave are filled in. Watch the "
-    "conversation, then keep or change each answer. Yours is final. Where it really cannot be told, choose unsure.</p>"
+    "<p>Annotators did not agree on these conversations, or reported a problem. The line below the notes shows "
+    "why the task is here, and their votes under pseudonyms; the answers that most of them gave are filled in. Watch "
+    "the conversation, then keep or change each answer. Yours is final. Where it really cannot be told, choose unsure.</p>"
 )
 
 
@@ -254,11 +254,11 @@ def told(item: Item, votes: Sequence[Mapping[str, Any]]) -> str:
         status = str(vote["status"])
         if vote["senior"] is not None:
             status += ", senior unsure" if vote["senior"] == "unsure" else f", {vote['senior']} senior"
-        text = f"{vote['annotator']}: {vote['kinship']}, {status} (confidence {vote['confidence']} of 5)"
+        text = f"{vote['annotator']}: {vote['kinship']}, {status} (certainty {vote['confidence']}/5)"
         if vote["issues"]:
             text += f" [{', '.join(vote['issues'])}]"
         parts.append(text)
-    return f"{neutral_title(item.clip_id)} | Votes: {'; '.join(parts)} | Why: {'; '.join(item.reasons)}"
+    return f"{neutral_title(item.clip_id)} | Why: {'; '.join(item.reasons)} | Votes: {'; '.join(parts)}"
 
 
 def majority_prediction(votes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

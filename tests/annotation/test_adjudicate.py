@@ -79,7 +79,7 @@ def test_what_votes_do_not_settle_goes_to_a_second_project_once(out: Path, serve
     assert {"project": result.project_id, "path": "/srv/media"}.items() <= server.storages[-1].items()
     task = sent(server)[CLIPS[1]]
     assert task["data"]["video"] == f"/v/{CLIPS[1]}.mp4" and task["data"]["schema"] == "rsat/1"
-    assert "ann-b: blood, equal (confidence 4 of 5)" in task["data"]["title"]
+    assert "ann-b: blood, equal (certainty 4/5)" in task["data"]["title"]
     files = tree(out)
     again = run(out, server)
     assert (again.pushed, again.present) == ((), (CLIPS[1], CLIPS[2]))
@@ -178,7 +178,7 @@ def test_the_title_tells_votes_and_reasons_and_the_prediction_the_majority() -> 
     ]
     title = told(Item("c", "d", ("kinship: doubtful",)), votes)
     assert "ann-a: blood, unequal, A senior" in title and "ann-b: blood, unequal, senior unsure" in title
-    assert "[acted]" in title and title.endswith("Why: kinship: doubtful")
+    assert "[acted]" in title and "| Why: kinship: doubtful | Votes: ann-a" in title
     (prediction,) = majority_prediction(votes)
     values = {item["from_name"]: item["value"]["choices"] for item in prediction["result"]}
     assert values == {"kinship": ["blood"], "status": ["unequal"]}  # the two do not agree on who is senior

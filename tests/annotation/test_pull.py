@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from annotation import pull as verb
 from annotation.client import Client
@@ -345,3 +347,63 @@ def test_nothing_secret_or_personal_is_written(out: Path, server: LittleServer) 
     found = b"".join(path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file())
     assert b"example.org" not in found and b"Jo Doe" not in found and b"0123456789" * 4 not in found
     assert json.loads((out / ".label/labelling/pull.json").read_text()).keys() == {"updated_after", "newest"}
+
+
+_USERS, _WORDS = (5, 6), ("blood", "non_blood", "unsure")
+_ACT = st.tuples(
+    st.sampled_from(["answer", "alter", "skip", "unskip", "spoil", "delete", "pull", "pull", "full"]),
+    st.integers(0, 1),
+    st.sampled_from(_USERS),
+    st.sampled_from(_WORDS),
+    st.integers(0, 9),
+)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(acts=st.lists(_ACT, max_size=14))
+def test_whatever_people_do_and_whenever_it_is_pulled_what_counts_is_what_the_server_says(
+    published: Path, tmp_path: Path, acts: list[tuple[str, int, int, str, int]]
+) -> None:
+    """After a full pull, each person's last valid annotation counts; until then no vote counts that never was given."""
+    out = tmp_path / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(published, out)
+    with LittleServer(FORM.xml) as server:
+        prepared(out, server)
+        tasks = [server.push(clip) for clip in CLIPS[:2]]
+        given_ever: set[tuple[str, str, str]] = set()
+        for act, which, user, word, pick in acts:
+            task = tasks[which]
+            there = server.tasks[task]["annotations"]
+            if act == "answer":
+                server.annotate(task, user, answers(kinship=word))
+            elif act in ("pull", "full"):
+                again(out, server, full=act == "full")
+            elif there:
+                one = there[pick % len(there)]
+                if act == "delete":
+                    server.delete(task, one["id"])
+                else:
+                    values = {
+                        "alter": {"result": answers(kinship=word)},
+                        "skip": {"was_cancelled": True},
+                        "unskip": {"was_cancelled": False},
+                        "spoil": {"result": []},
+                    }[act]
+                    server.alter(task, one["id"], **values)
+            given_ever |= {
+                (CLIPS[n], who(server, a["completed_by"]), a["result"][0]["value"]["choices"][0])
+                for n, number in enumerate(tasks)
+                for a in server.tasks[number]["annotations"]
+                if a["result"] and not a["was_cancelled"]
+            }
+            assert {(*key, value) for key, value in counted(out).items()} <= given_ever
+        again(out, server, full=True, withdraw_deleted=True)
+        wanted = {}
+        for clip, number in zip(CLIPS, tasks, strict=False):
+            valid = [a for a in server.tasks[number]["annotations"] if a["result"] and not a["was_cancelled"]]
+            for a in sorted(valid, key=lambda a: a["updated_at"]):
+                wanted[clip, who(server, a["completed_by"])] = a["result"][0]["value"]["choices"][0]
+        assert counted(out) == wanted
+        before = tree(out)
+        assert (again(out, server, full=True, withdraw_deleted=True).votes, tree(out)) == (0, before)
