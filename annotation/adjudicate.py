@@ -33,7 +33,8 @@ _TITLE = 50
 _INSTRUCTION = (
     "<p>Annotators did not agree on these conversations, or reported a problem. The line below the notes shows "
     "why the task is here, and their votes under pseudonyms; the answers that most of them gave are filled in. Watch "
-    "the conversation, then keep or change each answer. Yours is final. Where it really cannot be told, choose unsure.</p>"
+    "the conversation, then keep or change each answer. Yours is final. Where it really cannot be told, choose "
+    "unsure.</p>"
 )
 
 
