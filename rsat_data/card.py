@@ -73,7 +73,7 @@ def _front_matter(info: DatasetInfo, summary: Mapping[str, Any], files: Sequence
         "language": summary["languages"],
         "tags": ["talking-head", "conversation", "3d-face", "speech", "social-relationship", "croissant"],
         "size_categories": [next((name for limit, name in _SIZES if rows < limit), "n>1M")],
-        "annotations_creators": ["machine-generated"],
+        "annotations_creators": _creators(summary.get("labels")),
     }
     if not front["language"]:
         del front["language"]
@@ -93,6 +93,13 @@ def _front_matter(info: DatasetInfo, summary: Mapping[str, Any], files: Sequence
     if configs:
         front |= {"configs": configs, "dataset_info": infos}
     return front
+
+
+def _creators(labels: Mapping[str, Any] | None) -> list[str]:
+    """Who annotated, in the hub's words: machines always, people where labels follow from votes."""
+    source = labels["relation_source"] if labels else {}
+    people = {"crowdsourced": source.get("votes"), "expert-generated": source.get("adjudicated")}
+    return ["machine-generated", *(name for name, count in people.items() if count)]
 
 
 def features(table: str, widths: Mapping[str, int]) -> list[dict[str, Any]]:

@@ -97,6 +97,7 @@ def test_labels_reach_subjects_info_card_and_croissant(out: Path) -> None:
     assert after["pairs_alike"] == {"kinship": round(1 / 3, 6), "status": 1.0}
     assert after["applied"] == {"form_hash": "f0" * 32, "options": RECORD["options"]}
     card = (out / "README.md").read_text()
+    assert "annotations_creators:\n- machine-generated\n- crowdsourced\nconfigs" in card
     assert "Votes: 4 of 3 annotators on 2 clips, and 1 by adjudicators" in card
     assert "alike in 33% on kinship and 100% on status" in card and "from 67% of at least 2 votes" in card
     croissant = json.loads((out / "croissant.json").read_text())
