@@ -15,9 +15,9 @@ from model.evaluate.intervals import Bootstrap, Cells, Estimate
 from model.evaluate.predictors import Others, Predictor, controls, counted, floors, truth, truth_of
 from model.evaluate.report import Found, Judged, Measure, Report, SplitSize, Versus
 from model.head.load import HeadModel
-from model.metrics.motion import REGISTRY, ROLES, FaceShape, Figure, Metric, Sample, Truth
+from model.metrics.motion import REGISTRY, ROLES, FaceShape, Figure, Metric, Role, Sample, Truth
 from model.motion.conversation import Conversation, partner_of
-from rsat_data.errors import ConfigError, DatasetError, HeadMismatch, StageError
+from rsat_data.errors import ConfigError, DatasetError, HeadMismatch, RunError
 
 PERSONS = ("A", "B")
 FEW_DYADS = 8
@@ -72,15 +72,17 @@ def needs_face(metric: Metric) -> bool:
     return bool(metric.vertices) or metric.id == "closure_f1"
 
 
-Key = tuple[str, str, str]
+Key = tuple[Role, str, str]
 """Role, metric, group."""
 
 
 class Table:
     """Figures of one split: predictor and key -> cells over persons in clips."""
 
-    def __init__(self, metrics: Sequence[Metric]) -> None:
-        self.keys: list[Key] = [(role, one.id, group) for one in metrics for group in one.groups for role in one.roles]
+    def __init__(self, metrics: Sequence[Metric], roles: Sequence[Role] = ROLES) -> None:
+        self.keys: list[Key] = [
+            (role, one.id, group) for one in metrics for group in one.groups for role in one.roles if role in roles
+        ]
         self.dyads: list[str] = []
         """(N,) dyad of every person in a clip."""
         self._values: dict[str, list[list[float]]] = {}
@@ -130,27 +132,27 @@ def checked(codes: Mapping[str, np.ndarray], known: Mapping[str, np.ndarray], fr
 
     Raises:
         HeadMismatch: a group is of another size.
-        StageError: it has another number of frames, or holds values that are not finite.
+        RunError: it has another number of frames, or holds values that are not finite.
     """
     if not codes:
-        raise StageError(f"{who} predicts nothing.")
+        raise RunError(f"{who} predicts nothing.")
     for group, values in codes.items():
         if group not in known:
-            raise StageError(f"{who} predicts {group!r}; groups are {', '.join(known)}.")
+            raise RunError(f"{who} predicts {group!r}; groups are {', '.join(known)}.")
         if values.ndim != 2 or values.shape[1] != known[group].shape[1]:
             raise HeadMismatch(
                 f"{who}: {group} has shape {tuple(values.shape)}, the dataset's has {known[group].shape[1]} columns.",
                 hint="The run was trained on codes of another head.",
             )
         if len(values) != len(frames):
-            raise StageError(f"{who}: {group} has {len(values)} frames, the conversation {len(frames)}.")
+            raise RunError(f"{who}: {group} has {len(values)} frames, the conversation {len(frames)}.")
         if not np.isfinite(values[frames]).all():
-            raise StageError(f"{who}: {group} holds values that are not finite.", hint="The training diverged.")
+            raise RunError(f"{who}: {group} holds values that are not finite.", hint="The training diverged.")
 
 
-def figures_of(sample: Sample, metrics: Sequence[Metric]) -> dict[Key, Figure]:
-    """Every measure of a sample in every role."""
-    return {(r, one.id, g): one(sample, g, r) for one in metrics for g in one.groups for r in one.roles}
+def figures_of(sample: Sample, keys: Sequence[Key]) -> dict[Key, Figure]:
+    """Measures of a sample."""
+    return {(role, name, group): REGISTRY[name](sample, group, role) for role, name, group in keys}
 
 
 Progress = Callable[[float], None]
@@ -169,7 +171,7 @@ def evaluate(
     """Judge models beside floors and controls.
 
     Args:
-        splits: name of a split -> its conversations; each is read twice, ids first.
+        splits: name of a split -> its conversations; each is read twice, its sizes first.
         models: what is judged; may be empty, then the floors alone are.
         head: the head model of the codes, for measures on the face; None leaves them out.
         config: options.
@@ -179,8 +181,8 @@ def evaluate(
 
     Raises:
         DatasetError: no split holds a conversation of two people.
-        HeadMismatch: codes and head model do not go together.
-        StageError: a model predicts something that is no motion.
+        HeadMismatch: codes and head model, or two splits, do not go together.
+        RunError: a model predicts something that is no motion.
     """
     metrics = [one for one in config.chosen() if head is not None or not needs_face(one)]
     face = FaceShape(head) if head is not None else None
@@ -190,17 +192,19 @@ def evaluate(
             f"There is no conversation of two people in {' or '.join(splits) or 'any split'}.",
             hint="Build the dataset with more clips, or choose another split with --split.",
         )
+    if len(heads := sorted({_head_of(conversations) for conversations in splits.values() if len(conversations)})) > 1:
+        raise HeadMismatch(f"The splits hold codes of different heads: {', '.join(heads)}; those never mix.")
     sizes, figures, versus, warnings = [], [], [], []
     judged: dict[str, Judged] = {}
     seconds: dict[str, list[float]] = {}
-    head_model = ""
+    head_model = heads[0]
     done = 0
     for split, conversations in splits.items():
         if not len(conversations):
             warnings.append(f"split {split}: no conversation of two people, left out")
             continue
         table = Table(metrics)
-        size, head_model = _size(split, conversations, head, config)
+        size = _size(split, conversations, head, config)
         sizes.append(size)
         warnings += _warn(size)
         others = Others(conversations, [(c.clip_id, c.dyad_id) for c in conversations])
@@ -216,7 +220,7 @@ def evaluate(
         for conversation in conversations:
             for person in PERSONS:
                 table.dyads.append(conversation.dyad_id)
-                _judge(conversation, person, row, metrics, face, config, table, seconds)
+                _judge(conversation, person, row, face, config, table, seconds)
             done += 1
             progress(done / total)
         found, compared = _summary(split, row, table, metrics, config)
@@ -239,7 +243,6 @@ def _judge(
     conversation: Conversation,
     person: str,
     row: Sequence[Predictor],
-    metrics: Sequence[Metric],
     face: FaceShape | None,
     config: EvaluateConfig,
     table: Table,
@@ -258,23 +261,22 @@ def _judge(
             own = one.frames(conversation, person, frames) & frames
             mine = truth_sample(conversation, person, own, face)
         checked(codes, mine.motion, mine.mask, f"{one.title}, clip {conversation.clip_id}, person {person}")
-        table.add(one.name, figures_of(Sample(mine, codes), metrics))
+        table.add(one.name, figures_of(Sample(mine, codes), table.keys))
+
+
+def _head_of(conversations: Sequence[Conversation]) -> str:
+    known = getattr(conversations, "head_model", None)
+    return str(known) if known is not None else conversations[0].head_model
 
 
 def _size(
     split: str, conversations: Sequence[Conversation], head: HeadModel | None, config: EvaluateConfig
-) -> tuple[SplitSize, str]:
+) -> SplitSize:
     dyads: set[str] = set()
     subjects: set[str] = set()
     frames = dict.fromkeys(ROLES, 0)
-    head_model = ""
     for conversation in conversations:
-        head_model = conversation.head_model
-        if head is not None and head_model != head.id:
-            raise HeadMismatch(
-                f"Clip {conversation.clip_id} has codes of the head {head_model}, the head model given is {head.id}.",
-                hint="Import the head that the dataset was made with: `rsat-data models --help`.",
-            )
+        _same_head(conversation, head)
         dyads.add(conversation.dyad_id)
         subjects.update(conversation.subject_id.values())
         for person in PERSONS:
@@ -283,7 +285,17 @@ def _size(
                 frames[role] += int(truth.frames(role).sum())
     left_out = int(getattr(conversations, "left_out", 0))
     counts: dict[str, int] = {str(role): count for role, count in frames.items()}
-    return SplitSize(split, len(conversations), len(dyads), len(subjects), counts, left_out), head_model
+    return SplitSize(split, len(conversations), len(dyads), len(subjects), counts, left_out)
+
+
+def _same_head(conversation: Conversation, head: HeadModel | None) -> None:
+    width = conversation.codes["A"]["expression"].shape[1]
+    if head is not None and (width != head.num_expression or len(conversation.shape["A"]) != head.num_shape):
+        raise HeadMismatch(
+            f"Clip {conversation.clip_id} has {width} expression and {len(conversation.shape['A'])} shape codes "
+            f"({conversation.head_model}), the head model {head.id} has {head.num_expression} and {head.num_shape}.",
+            hint="Give the head that the dataset was made with, or --no-vertices for measures that need none.",
+        )
 
 
 def _warn(size: SplitSize) -> list[str]:

@@ -21,6 +21,8 @@ Floats = npt.NDArray[np.float64]
 
 FEW = 8
 """Fewer dyads have Student's interval."""
+_ROUNDING = 1e-9
+"""Differences below this share of the figures are none."""
 _BLOCK = 4_000_000
 """Numbers held at once while rounds are drawn."""
 
@@ -123,9 +125,12 @@ class Bootstrap:
             return Estimate(result, dyads=dyads, clips=clips, reason="one dyad only: how much dyads differ is not seen")
         moments = (sums[:, :, None] * sums[:, None, :]).reshape(dyads, -1)
         error = float(_error(coefficients, moments.sum(0)[None], dyads)[0])
-        if error <= 1e-12 * max(abs(result), 1e-300):  # all dyads alike
-            p = 1.0 if abs(result) < 1e-300 else 0.0
-            return Estimate(result, result, result, p, dyads, clips, "student")
+        totals = sums.sum(0)
+        size = float(np.abs(totals[0::2] / totals[1::2]).max())
+        if error <= _ROUNDING * size:  # all dyads alike
+            if abs(result) <= _ROUNDING * size:
+                return Estimate(0.0, 0.0, 0.0, 1.0, dyads, clips, "student")
+            return Estimate(result, result, result, 0.0, dyads, clips, "student")
         tail = (1 - self.level) / 2
         if dyads < FEW:
             reach = float(student.ppf(1 - tail, dyads - 1)) * error
@@ -139,9 +144,11 @@ class Bootstrap:
         ratios = np.concatenate(parts)
         ratios = ratios[np.isfinite(ratios)]
         if len(ratios) < 0.9 * self.rounds:
-            return Estimate(result, dyads=dyads, clips=clips, reason="too few events: many draws of dyads have none")
+            return Estimate(result, dyads=dyads, clips=clips, reason="too few dyads differ: many draws are all alike")
         low, high = np.quantile(ratios, (1 - tail, tail))
-        p = (1 + int((np.abs(ratios) >= abs(result) / error).sum())) / (1 + len(ratios))
+        # Twice the smaller tail: below 1 - level exactly where the interval leaves zero out.
+        tails = [int((sign * ratios >= sign * result / error).sum()) for sign in (1, -1)]
+        p = min(1.0, 2 * (1 + min(tails)) / (1 + len(ratios)))
         ends = result - low * error, result - high * error
         return Estimate(result, float(ends[0]), float(ends[1]), float(p), dyads, clips, "bootstrap-t")
 

@@ -12,8 +12,9 @@ from typing import Literal
 import numpy as np
 
 from model.metrics.motion import GROUPS
-from model.motion.conversation import FPS, SAMPLES_PER_FRAME, Conversation, partner_of
+from model.motion.conversation import SAMPLES_PER_FRAME, Conversation, partner_of
 from model.motion.layout import CODE_OF_GROUP
+from model.motion.reference import reference_frames
 
 Codes = Mapping[str, np.ndarray]
 """Group (expression, jaw, pose, eyes) -> (T, d)."""
@@ -50,13 +51,8 @@ def truth_of(conversation: Conversation, person: str) -> dict[str, np.ndarray]:
 def counted(conversation: Conversation, person: str, reference_s: float) -> np.ndarray:
     """(T,) frames that count: valid, and after the reference at the clip's start, which predictors are given."""
     frames = np.array(conversation.valid[person], bool)
-    frames[: reference_frames(conversation, reference_s)] = False
+    frames[: reference_frames(conversation.num_frames, reference_s)] = False
     return frames
-
-
-def reference_frames(conversation: Conversation, reference_s: float) -> int:
-    """Frames of the reference at the start of a clip."""
-    return min(conversation.num_frames, round(reference_s * FPS))
 
 
 class Others:
@@ -91,7 +87,7 @@ def floors(others: Others, reference_s: float) -> list[Predictor]:
         return {group: np.zeros_like(codes) for group, codes in truth_of(conversation, person).items()}
 
     def reference_mean(conversation: Conversation, person: str) -> Codes:
-        stop = reference_frames(conversation, reference_s)
+        stop = reference_frames(conversation.num_frames, reference_s)
         known = conversation.valid[person][:stop]
         if not known.any():  # the reference shows nothing: nothing is known
             return zero(conversation, person)
@@ -182,10 +178,14 @@ def _swap_halves(reference_s: float) -> Predict:
 
 
 def with_audio_of(conversation: Conversation, person: str, other: Conversation) -> Conversation:
-    """The conversation with ``person``'s speech taken from the same seat of another one."""
+    """The conversation with ``person``'s speech taken from the same seat of another one, under a clip_id of its own.
+
+    Its own, because what is computed from a clip's sound may be remembered by clip_id.
+    """
     sound = {**conversation.sound, person: lambda: _sound_of(other, person, conversation.num_frames)}
     speaking = {**conversation.speaking, person: _fitted(other.speaking[person], conversation.num_frames)}
-    return replace(conversation, sound=sound, speaking=speaking)
+    clip_id = f"{conversation.clip_id}~{person}~{other.clip_id}"
+    return replace(conversation, clip_id=clip_id, sound=sound, speaking=speaking)
 
 
 def with_partner_of(conversation: Conversation, person: str, other: Conversation) -> Conversation:

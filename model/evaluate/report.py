@@ -139,7 +139,7 @@ class ShuffleTest:
     outcomes: tuple[Shuffle, ...]
     """Primary ones first."""
     verdict: str
-    """gain, harm, none seen, or untested."""
+    """gain, harm, mixed, none seen, or untested."""
     sentence: str
     """The verdict in words."""
 

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "avatar": ("rsat_data.cli.avatar", "avatar", "Fit Gaussian avatars to the people of a dataset; draw with them."),
     "label": ("rsat_data.cli.label", "label", "Label relationships with people: push, pull, agreement, apply."),
     "train-baseline": ("rsat_data.cli.train", "train_baseline", "Train the reference model: speech of two to motion."),
+    "evaluate": ("rsat_data.cli.evaluate", "evaluate", "Judge a trained run beside floors, with intervals over dyads."),
     "preview": ("rsat_data.cli.preview", "preview", "Draw rows: a video beside its mesh, and a contact sheet."),
 }
 

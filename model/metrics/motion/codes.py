@@ -105,11 +105,15 @@ def residual_correlation(x: Floats, y: Floats, a: Floats, mask: Bools | None = N
 
 def pearson(x: Floats, y: Floats) -> float:
     """Pearson's correlation of two series (N,); 0 where one has no spread."""
+    if _still(x) or _still(y):
+        return 0.0
     a, b = x - x.mean(), y - y.mean()
-    size = np.sqrt((a @ a) * (b @ b))
-    # Rounding of a constant's mean leaves about 1e-16 of its size.
-    floor = 1e-20 * len(x) * max(float(np.abs(x).max()), 1e-150) * max(float(np.abs(y).max()), 1e-150)
-    return float(a @ b / size) if size > floor else 0.0
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
+def _still(x: Floats) -> bool:
+    """Whether a series moves by no more than rounding."""
+    return float(np.ptp(x)) <= 1e-9 * max(float(np.abs(x).max()), 1e-9)
 
 
 def correlation(x: Floats, y: Floats, mask: Bools | None = None) -> float:
@@ -119,7 +123,7 @@ def correlation(x: Floats, y: Floats, mask: Bools | None = None) -> float:
         NoFigure: the truth does not move: nothing could be got right.
     """
     one, two = chosen(x, y, mask=mask)
-    if np.ptp(two) <= 1e-9 * max(1.0, float(np.abs(two).max())):
+    if _still(two):
         raise NoFigure("the truth does not move")
     return pearson(one.ravel(), two.ravel())
 

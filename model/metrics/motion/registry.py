@@ -155,9 +155,8 @@ def _starts(sample: Sample, kind: Kind, role: Role, *, whose: Literal["x", "y"])
     truth, frames = sample.truth, sample.truth.mask
     motion = {"x": sample.prediction, "y": truth.motion}[whose]
     if kind == "nod":
-        if "pose" not in motion:
-            raise NoFigure("pose is not predicted")
-        found = events.nods(motion["pose"][:, 0], frames)
+        x, y = sample.group("pose")
+        found = events.nods((x if whose == "x" else y)[:, 0], frames)
     else:
         if "expression" not in motion:
             raise NoFigure("expression is not predicted")

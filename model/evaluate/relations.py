@@ -1,0 +1,184 @@
+"""The relation-shuffle test: the same model under the true relations, under permuted ones, and under none.
+
+A model that is better under the true relation has learned something about relations, if the interval of the difference
+lies above zero. What a permutation gives is not drawn but computed: every conversation is predicted under every
+relation of the split, and the figures are weighed by how often each occurs. So a model that is merely better under some
+relation than under others, whoever speaks, gains nothing: over the split, true and permuted relations are equally
+frequent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from model.evaluate.harness import (
+    PERSONS,
+    EvaluateConfig,
+    Key,
+    Table,
+    checked,
+    figures_of,
+    gained,
+    truth_sample,
+)
+from model.evaluate.intervals import Cells, mix
+from model.evaluate.predictors import Codes, counted
+from model.evaluate.report import Shuffle, ShuffleTest
+from model.head.load import HeadModel
+from model.metrics.motion import REGISTRY, FaceShape, Sample
+from model.motion.conversation import UNKNOWN, Conversation, Relation
+
+PRIMARY = (("mse", "expression"), ("mse", "jaw"), ("mse", "pose"))
+"""Outcomes that the verdict rests on, fixed before anything is seen: what the motion model is trained to make small."""
+OTHERS = ("mse_centred", "fd", "fd_centred", "jaw_correlation", "nod_f1", "smile_f1")
+"""Measures that are shown beside."""
+
+
+_TRUE = "true"
+
+
+class RelationPredict(Protocol):
+    """A model that can be told a relation."""
+
+    def __call__(self, conversation: Conversation, person: str, relation: Relation, /) -> Codes:
+        """Codes for every frame of a person, as if the two were related so."""
+        ...
+
+
+def shuffle_test(
+    split: str,
+    conversations: Sequence[Conversation],
+    predict: RelationPredict,
+    head: HeadModel | None,
+    config: EvaluateConfig,
+    *,
+    progress: Callable[[float], None] = lambda share: None,
+) -> ShuffleTest:
+    """Run the test on one split. Conversations without a known relation are left out.
+
+    Raises:
+        RunError: a prediction is no motion.
+        HeadMismatch: it is another head's.
+    """
+    relations = Counter(one.relation for one in conversations if one.relation.known)
+    counts = {words(relation): count for relation, count in sorted(relations.items(), key=lambda pair: words(pair[0]))}
+    total = sum(relations.values())
+    if len(relations) < 2:
+        why = "no conversation has a known relation" if not relations else f"all {total} have the same relation"
+        return ShuffleTest(split, total, counts, (), "untested", f"Untested: {why}, so none can be permuted.")
+    wanted = {one.id for one in config.chosen()}
+    metrics = [REGISTRY["mse"], *(REGISTRY[name] for name in OTHERS if name in wanted)]
+    table = Table(metrics, ("all",))
+    face = FaceShape(head) if head is not None else None
+    done = 0
+    for conversation in conversations:
+        if not conversation.relation.known:
+            continue
+        for person in PERSONS:
+            table.dyads.append(conversation.dyad_id)
+            _judge(conversation, person, predict, relations, face, table, config)
+        done += 1
+        progress(done / total)
+    shares = {words(relation): count / total for relation, count in relations.items()}
+    return _result(split, counts, shares, table, config)
+
+
+def words(relation: Relation) -> str:
+    """A relation as a short name."""
+    senior = f"/{relation.senior}" if relation.senior in PERSONS else ""
+    return f"{relation.kinship}/{relation.status}{senior}"
+
+
+def _judge(
+    conversation: Conversation,
+    person: str,
+    predict: RelationPredict,
+    relations: Mapping[Relation, int],
+    face: FaceShape | None,
+    table: Table,
+    config: EvaluateConfig,
+) -> None:
+    """One person in one clip under every relation, and under none."""
+    frames = counted(conversation, person, config.reference_s)
+    truth = truth_sample(conversation, person, frames, face)
+    for relation in (UNKNOWN, *relations):
+        codes = predict(conversation, person, relation)
+        checked(codes, truth.motion, frames, f"Clip {conversation.clip_id}, person {person}, {words(relation)}")
+        figures = figures_of(Sample(truth, codes), table.keys)
+        table.add(words(relation), figures)
+        if relation == conversation.relation:
+            table.add(_TRUE, figures)
+
+
+def _result(
+    split: str, counts: dict[str, int], shares: Mapping[str, float], table: Table, config: EvaluateConfig
+) -> ShuffleTest:
+    dyad, bootstrap = table.dyad(), config.bootstrap()
+    cells = {name: table.cells(name) for name in (_TRUE, words(UNKNOWN), *shares)}
+    outcomes = []
+    for key in table.keys:
+        metric = REGISTRY[key[1]]
+        true, unknown = cells[_TRUE][key], cells[words(UNKNOWN)][key]
+        permuted = _permuted(cells, shares, key)
+        outcomes.append(
+            Shuffle(
+                split=split,
+                metric=key[1],
+                group=key[2],
+                primary=key[1:] in PRIMARY,
+                true=bootstrap.figure(true, dyad),
+                permuted=bootstrap.figure(permuted, dyad),
+                unknown=bootstrap.figure(unknown, dyad),
+                over_permuted=gained(true, permuted, dyad, metric, bootstrap),
+                over_unknown=gained(true, unknown, dyad, metric, bootstrap),
+            )
+        )
+    adjusted = iter(holm([one.over_permuted.p for one in outcomes if one.primary]))
+    outcomes = [replace(one, p_adjusted=next(adjusted)) if one.primary else one for one in outcomes]
+    outcomes.sort(key=lambda one: not one.primary)
+    verdict, sentence = _verdict(outcomes, 1 - config.level)
+    return ShuffleTest(split, sum(counts.values()), counts, tuple(outcomes), verdict, sentence)
+
+
+def _permuted(cells: Mapping[str, Mapping[Key, Cells]], shares: Mapping[str, float], key: Key) -> Cells:
+    return mix([cells[name][key] for name in shares], list(shares.values()))
+
+
+def holm(p: Sequence[float | None]) -> list[float | None]:
+    """Adjusted p values that hold for all outcomes together (Holm, Scand. J. Stat. 6, 1979); None stays None."""
+    order = sorted((value, index) for index, value in enumerate(p) if value is not None)
+    found: list[float | None] = [None] * len(p)
+    largest = 0.0
+    for rank, (value, index) in enumerate(order):
+        largest = max(largest, min(1.0, value * (len(order) - rank)))
+        found[index] = largest
+    return found
+
+
+def _verdict(outcomes: Sequence[Shuffle], alpha: float) -> tuple[str, str]:
+    primary = [one for one in outcomes if one.primary]
+    if all(one.p_adjusted is None for one in primary):
+        reason = next((one.over_permuted.reason for one in primary if one.over_permuted.reason), "no figures")
+        return "untested", f"Untested: {reason}."
+    clear = [one for one in primary if one.p_adjusted is not None and one.p_adjusted < alpha]
+    names = {
+        sign: [f"{one.metric} of {one.group}" for one in clear if (one.over_permuted.value or 0.0) * sign > 0]
+        for sign in (1, -1)
+    }
+    if names[1] and names[-1]:
+        return "mixed", f"Mixed: true relations make {_and(names[1])} better and {_and(names[-1])} worse than permuted."
+    if names[1]:
+        return "gain", f"A gain: true relations are better than permuted ones in {_and(names[1])}."
+    if names[-1]:
+        return "harm", f"A harm: true relations are worse than permuted ones in {_and(names[-1])}."
+    return (
+        "none seen",
+        "None seen: no outcome that was fixed before tells true from permuted relations.",
+    )
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" and {names[-1]}"
