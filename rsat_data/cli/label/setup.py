@@ -83,12 +83,13 @@ def serve(out: Path | None, background: bool, stopping: bool, as_json: bool, **o
                 return EXIT_OK
             code = server.wait()
         except KeyboardInterrupt:
-            code = None
+            code = 0
         finally:
             # Before a word is said: with the terminal gone, saying it fails.
             if not left_running:
                 server.stop()
-    if code is None:
+    # Zero and these signals are what Ctrl-C here or --stop elsewhere come to.
+    if code in (0, -signal.SIGINT, -signal.SIGTERM):
         click.echo("\nstopped the server", err=True)
         return EXIT_OK
     click.echo(f"the server ended by itself with exit code {code}; see {server.state.log}", err=True)
