@@ -16,12 +16,12 @@ _PEOPLE, _CLIPS = 30, 5
 _COLOURS = {"ok": "green", "unclear": "dim", "weak": "yellow"}
 
 
-def render(report: AgreementReport) -> RenderableType:
-    """The report as something rich prints."""
-    return Group(*_parts(report))
+def render(report: AgreementReport, *, ascii_only: bool = False) -> RenderableType:
+    """The report as something rich prints; ``ascii_only`` for a terminal that knows no other letters."""
+    return Group(*_parts(report, "+-" if ascii_only else "±"))
 
 
-def _parts(report: AgreementReport) -> Iterator[RenderableType]:
+def _parts(report: AgreementReport, plus_minus: str) -> Iterator[RenderableType]:
     people = len(report.annotators)
     yield Text(
         f"{report.num_votes:,} votes of {people} annotator{'' if people == 1 else 's'} on {report.num_clips:,} clips "
@@ -34,7 +34,7 @@ def _parts(report: AgreementReport) -> Iterator[RenderableType]:
         lines = [(question.question, question.sentence) for question in report.questions]
         yield _hanging([*lines, ("predictions", report.anchoring.sentence)], "bold")
         yield Text()
-        yield _annotators(report)
+        yield _annotators(report, plus_minus)
     if report.clips:
         yield Text()
         yield from _clips(report)
@@ -74,7 +74,7 @@ def _questions(report: AgreementReport) -> Table:
     return table
 
 
-def _annotators(report: AgreementReport) -> Table:
+def _annotators(report: AgreementReport, plus_minus: str) -> Table:
     table = _titled("Annotators")
     table.add_column("who", no_wrap=True)
     for name in ("votes", "skill", "gold", "s", f"<{report.options.fast_s:g} s", "kept"):
@@ -86,7 +86,7 @@ def _annotators(report: AgreementReport) -> Table:
         table.add_row(
             Text(one.name),
             f"{one.num_votes:,}",
-            _half_width(one.skill),
+            _half_width(one.skill, plus_minus),
             _share(one.gold),
             "-" if one.seconds is None else f"{one.seconds:.0f}",
             _share(one.fast),
@@ -133,13 +133,13 @@ def _stacked(estimate: Estimate) -> Text:
     return text
 
 
-def _half_width(estimate: Estimate) -> Text:
+def _half_width(estimate: Estimate, plus_minus: str) -> Text:
     """A figure and half of its interval's width."""
     if estimate.value is None:
         return Text("-", style="dim")
     text = Text(two(estimate.value))
     if estimate.low is not None and estimate.high is not None:
-        text.append(f" ±{(estimate.high - estimate.low) / 2:.2f}", style="dim")
+        text.append(f" {plus_minus}{(estimate.high - estimate.low) / 2:.2f}", style="dim")
     return text
 
 

@@ -66,7 +66,10 @@ def agreement(
 
     from annotation.agreement.terminal import render
 
-    console = Console(highlight=False, soft_wrap=False)
-    console.print(render(report))
+    console = Console(highlight=False)
+    with console.capture() as captured:
+        console.print(render(report, ascii_only=console.options.ascii_only))
+    # Names may hold letters that the terminal does not know: better a question mark than no report.
+    click.echo(captured.get().encode(console.encoding, "replace").decode(console.encoding), nl=False)
     if html is not None:
         click.echo(f"\nPage: {html}")

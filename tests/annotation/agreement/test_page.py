@@ -111,6 +111,12 @@ def test_eighty_columns_are_enough(report: AgreementReport) -> None:
     assert first < text.index(name(0)), "those that need a look come first"
 
 
+def test_a_terminal_of_plain_letters(report: AgreementReport) -> None:
+    stream = io.StringIO()
+    Console(file=stream, width=80).print(render(report, ascii_only=True))
+    assert stream.getvalue().isascii()
+
+
 def test_a_report_of_nothing_is_drawn_too() -> None:
     empty = measure(votes_table([]), {})
     parsed(page(empty))

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,6 +67,13 @@ def test_the_command(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     found = json.loads(capsys.readouterr().out)
     assert found["questions"][0]["percent"]["value"] == pytest.approx(1 / 3)
     assert found["options"]["rounds"] == 1000
+
+
+def test_a_terminal_that_knows_plain_letters_only(dataset: Path) -> None:
+    command = [sys.executable, "-m", "rsat_data", "label", "agreement", str(dataset), "--rounds", "100"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=120, check=True)
+    assert b"12 votes of 3 annotators" in done.stdout and done.stdout.isascii()
 
 
 def test_what_cannot_be_done_is_said(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
