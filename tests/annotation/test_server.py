@@ -24,7 +24,7 @@ from annotation.client import Client, Secret
 from annotation.doctor import DoctorOptions, doctor
 from annotation.form import load_form
 from annotation.project import InitOptions, check_project, init, make_project
-from annotation.server import Account, ServeOptions, serve, state
+from annotation.server import Account, ServeOptions, serve, state, stop
 from annotation.server.accounts import personal_token, sign_in
 from annotation.store import ADJUDICATION, LabelStore
 from rsat_data.errors import LabelAuthError, LabelProjectError, LabelServerError
@@ -142,41 +142,56 @@ def is_gone(pid: int, seconds: float = 10.0) -> bool:
     return False
 
 
-def test_stop_by_signal(label_server: LabelServer, tmp_path: Path) -> None:
-    """The command ends the server when it is ended itself, and the next start finds users and tokens again."""
-    command = [
-        sys.executable,
-        "-m",
-        "rsat_data",
-        "label",
-        "serve",
-        "--port",
-        "0",
-        "--data",
-        str(tmp_path / "data"),
-        "--json",
-    ]
-    # A copy of the database of the server that runs: the first start takes minutes.
+def copy_of(label_server: LabelServer, data: Path) -> Path:
+    """A data folder with the database of the server that runs: a first start takes minutes."""
     source = label_server.server.state.data
-    (tmp_path / "data" / "server").mkdir(parents=True)
-    shutil.copy(source / "owner.json", tmp_path / "data")
-    shutil.copy(source / "server" / ".env", tmp_path / "data" / "server")
+    (data / "server").mkdir(parents=True)
+    shutil.copy(source / "owner.json", data)
+    shutil.copy(source / "server" / ".env", data / "server")
     with (
         contextlib.closing(sqlite3.connect(source / "server" / "label_studio.sqlite3")) as live,
-        contextlib.closing(sqlite3.connect(tmp_path / "data" / "server" / "label_studio.sqlite3")) as copy,
+        contextlib.closing(sqlite3.connect(data / "server" / "label_studio.sqlite3")) as copy,
     ):
         live.backup(copy)
+    return data
+
+
+def test_stop_by_signal(label_server: LabelServer, tmp_path: Path) -> None:
+    """The command ends the server when it is ended itself, and the next start finds users and tokens again."""
+    data = copy_of(label_server, tmp_path / "data")
+    command = [sys.executable, "-m", "rsat_data", "label", "serve", "--port", "0", "--data", str(data), "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
-        running = state(ServeOptions(data=tmp_path / "data"))
+        running = state(ServeOptions(data=data))
         assert running is not None and f'"url": "{running.url}"' in line and "password" not in line
         with Client(running.url, label_server.owner.token, timeout_s=30, retries=1) as client:
             assert client.whoami()["email"] == label_server.owner.email
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
-    assert state(ServeOptions(data=tmp_path / "data")) is None
+    assert state(ServeOptions(data=data)) is None
     assert is_gone(running.pid)
+
+
+def test_first_start_broken_off_before_the_password_was_told(label_server: LabelServer, tmp_path: Path) -> None:
+    """The user is there, nobody knows the password: it is set anew. Then the dataset is bound to the address."""
+    data = copy_of(label_server, tmp_path / "data")
+    (data / "owner.json").unlink()
+    out, token_file = tmp_path / "out", tmp_path / "token"
+    out.mkdir()
+    token_file.write_text("an old one")
+    with serve(out, ServeOptions(port=0, data=data, token_file=token_file)) as server:
+        assert server.account is not None and server.account.password != label_server.owner.password
+        assert token_file.stat().st_mode & 0o777 == 0o600
+        project = init(out, InitOptions(token_file=token_file)).project
+        assert project.url == server.url and LabelStore(out).read_server()["media_root"] == str(data / "media")
+        url = server.url
+    assert stop(ServeOptions(data=data)) is None
+    port = int(url.rpartition(":")[2])
+    other = ServeOptions(port=port + 1 if port < 65_000 else port - 1, data=data)
+    with pytest.raises(LabelServerError, match="made at") as caught:
+        serve(out, other)
+    assert f"--port {port}" in caught.value.hint
 
 
 # Accounts ------------------------------------------------------------------------------------------------------------
