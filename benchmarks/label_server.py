@@ -6,7 +6,8 @@
 Clips are made by `synth --as-dataset`, and given previews of 640x360 that were encoded beforehand, a few for all: what
 a push costs depends on their bytes and frames, not on what they show. The server is Label Studio with SQLite on this
 machine, started for the run; it shares the processor with what is measured. Each verb runs in a process of its own,
-whose peak memory is the largest that the system saw. The votes are made through the API by accounts of their own, one
+whose peak memory (mapped Parquet files included) is the largest that the system saw; its own CPU seconds are those of
+this process, without the server's. The votes are made through the API by accounts of their own, one
 request a vote, before the pull; they agree with the truth nine times out of ten. `push` and `pull` are each run twice:
 the second run finds nothing to do.
 """
@@ -64,8 +65,9 @@ def run_verb(verb: str, out: Path) -> dict[str, Any]:
     else:
         pulled = pull(out, PullOptions())
         done, requests, more = pulled.votes, pulled.requests, {"refused": len(pulled.refused)}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    return {"done": done, "requests": requests, "peak_mb": peak, **more}
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = used.ru_utime + used.ru_stime
+    return {"done": done, "requests": requests, "peak_mb": used.ru_maxrss / 1e3, "cpu_s": cpu, **more}
 
 
 def report(clips: int, seconds: float, voters: int, data: Path | None = None) -> str:
@@ -86,14 +88,15 @@ def report(clips: int, seconds: float, voters: int, data: Path | None = None) ->
             owner = Client(server.url, server.account.token, timeout_s=60.0, retries=4)
             began = time.perf_counter()
             init(out, InitOptions(token_file=root / "token", overlap=voters))
-            lines: list[list[Any]] = [["", "seconds", "clips or votes", "a second", "requests", "a clip", "peak MB"]]
-            lines.append(["init", f"{time.perf_counter() - began:.1f}", "", "", "", "", ""])
+            head = ["", "seconds", "own CPU s", "clips or votes", "a second", "requests", "a clip", "peak MB"]
+            lines: list[list[Any]] = [head]
+            lines.append(["init", f"{time.perf_counter() - began:.1f}", "", "", "", "", "", ""])
             for name in ("push", "push again"):
                 lines.append(_line(name, *_timed("push", out, environment), clips))
             began = time.perf_counter()
             votes = vote(owner, out, voters)
             vote_s = time.perf_counter() - began
-            lines.append(["votes made by API", f"{vote_s:.1f}", votes, f"{votes / vote_s:.0f}", votes, voters, ""])
+            lines.append(["votes made by API", f"{vote_s:.1f}", "", votes, f"{votes / vote_s:.0f}", votes, voters, ""])
             for name in ("pull", "pull again"):
                 lines.append(_line(name, *_timed("pull", out, environment), clips))
         return f"{table(lines)}\n\nserver's first start (makes its database): {start_s:.0f} s; not counted above"
@@ -111,7 +114,8 @@ def _timed(verb: str, out: Path, environment: Mapping[str, str]) -> tuple[float,
 def _line(name: str, seconds: float, found: Mapping[str, Any], clips: int) -> list[Any]:
     done, requests = found["done"], found["requests"]
     rate = f"{done / seconds:.0f}" if done else ""
-    return [name, f"{seconds:.1f}", done, rate, requests, f"{requests / clips:.3f}", f"{found['peak_mb']:.0f}"]
+    cpu, peak = f"{found['cpu_s']:.1f}", f"{found['peak_mb']:.0f}"
+    return [name, f"{seconds:.1f}", cpu, done, rate, requests, f"{requests / clips:.3f}", peak]
 
 
 # Material -----------------------------------------------------------------------------------------------------------
