@@ -3,6 +3,7 @@
     python -m benchmarks.train motion --work runs --steps 600
     python -m benchmarks.train social --work runs --steps 600 --social-steps 300
     python -m benchmarks.train social --work runs0 --effect-scale 0
+    python -m benchmarks.train speed --work runs
 
 Trains on conversations of one seed and judges on those of another: other people, voices, dyads. Needs espeak-ng.
 Columns: error is the centred MSE (each clip's mean taken away) divided by that of a face that stands still, so a still
@@ -25,14 +26,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.machine import describe_machine, table
+from benchmarks.machine import best_of, describe_machine, table
 from model.evaluate.intervals import Bootstrap, Cells
 from model.evaluate.predictors import Others, Predictor, controls, floors
 from model.head import load_head
 from model.metrics.motion.codes import frechet, squared_error
 from model.motion.conversation import PERSONS, Conversation, conversations
 from model.motion.layout import CODE_OF_GROUP
+from model.motion.network import MotionNetwork
 from model.motion.run import load_run
+from model.train.config import RunConfig
+from model.train.devices import Devices
+from model.train.losses import Losses
+from model.train.stages import check, prepare
+from model.train.store import statistics
+from model.train.windows import Windows, order
 from pipelines.synth.behaviour import behave
 from pipelines.synth.dataset import rows_of
 from pipelines.synth.driver import SpeechConfig, SynthConfig, open_speech
@@ -45,13 +53,14 @@ from rsat_data.cli.train import run_training
 
 #: Columns of the expression code that the synthesiser drives by speech alone.
 SPOKEN = ("Press", "Pucker", "Funnel", "Stretch", "LowerDown", "UpperUp", "RollLower")
+CPU = Devices(torch.device("cpu"))
 COLUMNS = ("expression", "spoken", "unspoken", "jaw", "pose", "eyes")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Make, train, judge, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["motion", "social"])
+    parser.add_argument("what", choices=["motion", "social", "speed"])
     parser.add_argument("--work", type=Path, required=True, help="folder for datasets and runs; kept and used again")
     parser.add_argument("--train", type=int, default=40, help="conversations to learn from")
     parser.add_argument("--test", type=int, default=24, help="conversations to be judged on")
@@ -66,6 +75,9 @@ def main(arguments: list[str] | None = None) -> int:
     print(describe_machine(), flush=True)
     learnt = synthesis(options, options.work / "learnt", options.train, 101)
     unseen = synthesis(options, options.work / "unseen", options.test, 202)
+    if options.what == "speed":
+        speed(options, learnt)
+        return 0
     settings = [f"train.steps={options.steps}", f"train.threads={options.threads}", *options.settings]
     stages = [("1", settings)]
     if options.what == "social":
@@ -136,7 +148,10 @@ def motion(options: argparse.Namespace, unseen: SynthConfig) -> None:
 
     def cell(values: np.ndarray) -> str:
         estimate = bootstrap.figure(Cells(values, np.isfinite(values).astype(float)), dyads)
-        return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+        if estimate.value is None:  # a still face has no correlation
+            return "-"
+        span = "" if estimate.low is None else f" [{estimate.low:.2f}, {estimate.high:.2f}]"
+        return f"{estimate.value:.2f}{span}"
 
     still = found["static_mean"]
     lines: list[list[str]] = [["", *COLUMNS, "FD", "r of the jaw"]]
@@ -145,11 +160,8 @@ def motion(options: argparse.Namespace, unseen: SynthConfig) -> None:
             mine = found[one.name]
             # Clip by clip over the mean of all clips of a still face: clips of little motion would count too much.
             ratios = [mine[name] / np.mean(still[name]) for name in (*COLUMNS, "fd")]
-            lines.append([one.title, *map(cell, ratios), "-" if one.name in STILL else cell(mine["r"])])
+            lines.append([one.title, *map(cell, ratios), cell(mine["r"])])
     print(table(lines))
-
-
-STILL = ("zero", "static_mean")
 
 
 def judge(
@@ -196,9 +208,40 @@ def social(options: argparse.Namespace, unseen: SynthConfig) -> None:
         p = one.p_adjusted if one.primary else gain.p
         lines.append([f"{one.metric} {one.group}", *figures, span, "-" if p is None else f"{p:.3f}"])
     print(table(lines))
-    print(f"\n{test.sentence}" if hasattr(test, "sentence") else "")
+    print(f"\n{test.sentence}")
+
+
+def speed(options: argparse.Namespace, learnt: SynthConfig) -> None:
+    """Windows a second that are loaded, and that a step takes, with and without the social module."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    config = RunConfig()
+    prepared = prepare(learnt.out, options.work / "speed", config, check(learnt.out, config, social=False), CPU)
+    units = statistics(prepared.training, prepared.layout, config.network.reference_s)
+    windows = Windows(
+        prepared.training, config.train.window, config.train.hop, config.network.reference_s, training=True
+    )
+    rng, batch = np.random.default_rng(0), config.train.batch
+    rates = {"loading": batch / best_of(lambda: windows.example(order(0, 0, batch, len(windows)), rng), 20)}
+    example = windows.example(order(0, 0, batch, len(windows)), rng)
+    scale, pace = (torch.from_numpy(units[name]) for name in ("scale", "speed"))
+    losses = Losses(config.loss, prepared.layout, scale, pace, load_head())
+    for name, social in (("step, stage 1", False), ("step, with the social module", True)):
+        network = MotionNetwork(config.network, 64, 4, prepared.layout.size, social=social)
+        optimiser = torch.optim.AdamW(network.parameters())
+
+        def step(network: MotionNetwork = network, optimiser: torch.optim.Optimizer = optimiser) -> None:
+            optimiser.zero_grad()
+            torch.stack(list(losses(network(example.inputs), example).values())).sum().backward()
+            optimiser.step()
+
+        rates[name] = batch / best_of(step, 5)
+    lines = [["what", "windows/s", "steps/s", "loading is faster"]]
+    for name, rate in rates.items():
+        lines.append([name, f"{rate:.1f}", f"{rate / batch:.2f}", f"{rates['loading'] / rate:.0f} x"])
+    print(f"{torch.get_num_threads()} threads, {batch} windows of {config.train.window} frames a step")
+    print(table(lines))
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(max(torch.get_num_threads(), 1))
     raise SystemExit(main())

@@ -109,7 +109,7 @@ def test_constraints_satisfy_the_project(name: str, project: dict[str, Any]) -> 
 
 def test_core_and_all_extras_are_declared(project: dict[str, Any]) -> None:
     extras = project["project"]["optional-dependencies"]
-    assert set(extras) == {"speech", "annotate", "gpu", "cluster", "dev", "all"}
+    assert set(extras) == {"speech", "annotate", "gpu", "cluster", "train", "dev", "all"}
     named = set(re.split(r"[\[\],]", extras["all"][0])) - {"rsat-data", ""}
     assert named == set(extras) - {"all"}
 
