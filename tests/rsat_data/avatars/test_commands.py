@@ -80,6 +80,19 @@ def test_a_killed_fit_ends_with_an_avatar_and_its_columns(fitted: Path) -> None:
     assert validate(fitted).ok and not list(fitted.glob(".work/state/avatar/*"))
 
 
+def test_a_subject_without_mattes_gets_an_avatar_that_says_so(
+    fitted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = [*OPTIONS, "--set", "avatar.max_steps=3", "--set", "avatar.max_gaussians=12000"]
+    assert run(["avatar", "fit", str(fitted), "--subject", "bare", *quick]) == 0
+    said = capsys.readouterr()
+    record = json.loads((fitted / "avatars/bare/avatar.json").read_text())
+    assert record["matte"] == "mesh" and "no matte: judged inside of the mesh's outline" in said.out
+    # After three steps it may be below a floor; then it says so, and only then.
+    below = not all(floor["above"] for floor in record["floors"].values())
+    assert ("NOT above" in said.out) == below == ("not above all floors" in said.err)
+
+
 def frames_of(path: Path) -> tuple[np.ndarray, int]:
     with av.open(str(path)) as container:
         frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
