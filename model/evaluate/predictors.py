@@ -132,7 +132,7 @@ def floors(others: Others, reference_s: float) -> list[Predictor]:
             "floor",
             _swap_halves(reference_s),
             _first_half,
-            "the truth's second half as the prediction of its first: what distances of distributions cannot go below",
+            "the truth's second half as the prediction of its first: how far apart halves of one clip are",
         )
     )
     return found
