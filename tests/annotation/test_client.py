@@ -361,6 +361,20 @@ def test_tasks_are_read_page_by_page(server: FaultServer, client: Client) -> Non
     assert "2026-01-01" in first and "updated_at" in first and "page=1" in first and "project=5" in first
 
 
+def test_tasks_that_go_away_while_pages_are_read(server: FaultServer, client: Client) -> None:
+    server.on("/api/tasks/", Answer(body={"tasks": [{"id": 1}], "total": 2}), Answer(404, {"detail": "Invalid page."}))
+    assert [task["id"] for task in client.tasks(5)] == [1]
+    with pytest.raises(LabelServerError, match="Invalid page"):
+        list(client.tasks(5))
+
+
+def test_project_whose_answer_is_lost_is_not_made_twice(server: FaultServer, client: Client) -> None:
+    server.on("/api/projects/", Answer(drop=True))
+    with pytest.raises(LabelServerError, match="broke off"):
+        client.create_project("x", "<View/>")
+    assert server.count("/api/projects/") == 1
+
+
 def test_no_tasks(server: FaultServer, client: Client) -> None:
     server.on("/api/tasks/", Answer(body={"tasks": [], "total": 0}))
     assert list(client.tasks(5)) == []
