@@ -40,7 +40,7 @@ class LossConfig:
 class TrainConfig:
     """How a stage is trained."""
 
-    steps: int = 2000
+    steps: int = 800
     """Steps of a stage, unless it stops early."""
     batch: int = 8
     """Windows a step, over all devices together."""
@@ -58,9 +58,9 @@ class TrainConfig:
     """Largest norm of a gradient."""
     ema: float = 0.995
     """Share of the averaged weights that a step keeps; the average is what is judged and kept."""
-    validate_every: int = 100
+    validate_every: int = 50
     """Steps between two validations; a checkpoint is written at each."""
-    patience: int = 8
+    patience: int = 6
     """Validations without a better one after which a stage stops; 0: never."""
     seed: int = 0
     """Of weights, order, dropout."""
