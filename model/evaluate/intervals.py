@@ -21,8 +21,8 @@ Floats = npt.NDArray[np.float64]
 
 FEW = 8
 """Fewer dyads have Student's interval."""
-_ROUNDING = 1e-9
-"""Differences below this share of the figures are none."""
+_ROUNDING = 1e-6
+"""Differences below this share of the figures are none: codes are float32."""
 _BLOCK = 4_000_000
 """Numbers held at once while rounds are drawn."""
 
