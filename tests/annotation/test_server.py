@@ -346,14 +346,16 @@ def test_files_uploaded_and_files_of_a_folder(label_server: LabelServer, owner: 
     picture = tmp_path / "face a.jpg"
     picture.write_bytes(b"\xff\xd8\xff\xe0 no picture, and nobody looks")
     owner.probe(owner.upload(project, picture))
-    folder = label_server.media_root / "clips"
-    folder.mkdir(exist_ok=True)
+    name = f"clips-of-{project}"
+    folder = label_server.media_root / name
+    folder.mkdir()
     (folder / "a.jpg").write_bytes(b"x" * 200)
     with pytest.raises(LabelServerError):
-        owner.probe("/data/local-files/?d=clips/a.jpg")
+        owner.probe(f"/data/local-files/?d={name}/a.jpg")
     owner.add_local_storage(project, folder)
-    owner.probe("/data/local-files/?d=clips/a.jpg")
-    for outside in ("clips/../../owner.json", "../owner.json", "/etc/hostname", "clips/%2e%2e/%2e%2e/owner.json"):
+    owner.probe(f"/data/local-files/?d={name}/a.jpg")
+    assert (folder / ".." / ".." / "owner.json").is_file()
+    for outside in (f"{name}/../../owner.json", "../owner.json", "/etc/hostname", f"{name}/%2e%2e/%2e%2e/owner.json"):
         with pytest.raises(LabelServerError):
             owner.probe(f"/data/local-files/?d={outside}")
     for refused in (label_server.media_root, label_server.media_root.parent, Path("/etc")):
