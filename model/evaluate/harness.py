@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from model.evaluate.intervals import Bootstrap, Cells, Estimate
+from model.evaluate.intervals import FEW, Bootstrap, Cells, Estimate
 from model.evaluate.predictors import Others, Predictor, controls, counted, floors, truth, truth_of
 from model.evaluate.report import Found, Judged, Measure, Report, SplitSize, Versus
 from model.head.load import HeadModel
@@ -20,8 +20,6 @@ from model.motion.conversation import Conversation, partner_of
 from rsat_data.errors import ConfigError, DatasetError, HeadMismatch, RunError
 
 PERSONS = ("A", "B")
-FEW_DYADS = 8
-"""Fewer are warned of."""
 
 
 @dataclass(frozen=True)
@@ -300,7 +298,7 @@ def _same_head(conversation: Conversation, head: HeadModel | None) -> None:
 
 def _warn(size: SplitSize) -> list[str]:
     found = []
-    if 1 < size.dyads < FEW_DYADS:
+    if 1 < size.dyads < FEW:
         found.append(f"split {size.split}: {size.dyads} dyads are few; its intervals rest on Student's t and are wide")
     if size.subjects < 2 * size.dyads:
         found.append(
