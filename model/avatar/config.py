@@ -9,7 +9,7 @@ from rsat_data.errors import ConfigError
 _MAY_BE_ZERO = (
     "max_steps", "seed", "sh_degree", "coarse_share", "densify_rounds", "ssim_weight", "alpha_weight", "mean_weight",
     "scale_weight", "code_lr", "code_smooth", "code_weight",
-    "code_from", "light_lr", "torso_lr", "track_torso", "checkpoint_s",
+    "code_from", "light_lr", "relief_lr", "torso_lr", "track_torso", "checkpoint_s",
 )  # fmt: skip
 
 
@@ -78,10 +78,14 @@ class AvatarConfig:
     light_lr: float = 1e-2
     """Step of the logarithms of each row's light, for subjects of several rows; 0: all rows have the same light."""
     track_torso: bool = True
-    """Look for the shoulders in every frame that is trained on or judged (two numbers a frame, as the head's pose is
+    """Look for the shoulders in every frame that is trained on or judged (six numbers a frame, as the head's pose is
     tracked), unless the footage brings ``torso`` among its codes. Otherwise they stand still or follow the head."""
     torso_lr: float = 3e-3
     """Step of how the torso stands and follows the head, relative to a head's usual motion; 0 holds it still."""
+    relief_lr: float = 3e-4
+    """Step, metres, of how deep the head is at ``relief_points`` points; 0: as deep as the identity code says."""
+    relief_points: int = 60
+    """Points, spread over the head, that have a depth of their own."""
     end_lr: float = 0.05
     """Share of the steps that is left at the end."""
 

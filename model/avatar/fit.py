@@ -33,7 +33,7 @@ from rsat_data.errors import DatasetError
 
 Progress = Callable[[float, str], None]
 """Called with the share of the fit that is done and a note."""
-_VERSION = "1"
+_VERSION = "2"
 """Of the fit: states of another one are not gone on from."""
 _NOTE_STEPS = 10
 
@@ -191,7 +191,7 @@ def _result(
         "size": size,
     } | ({ROWS: [row.row_id for row in footage]} if "light" in best else {})
     avatar = Avatar(
-        gaussians, head.id, len(head.faces), shape.cpu(), None,
+        gaussians, head.id, len(head.faces), shape.cpu(), best["offsets"].cpu(),
         {"torso_offset": best["torso.offset"].cpu(), "torso_follow": best["torso.follow"].cpu()}
         | ({EXTRA: best["light"].cpu()} if "light" in best else {}),
         {name: value for name, value in report.items() if name != "gaussians"},

@@ -39,8 +39,11 @@ class Material:
         image = self.store.read(index)
         if size == self.store.size:
             return image
-        wide = image.reshape(size, self.store.size // size, size, -1, 4).astype(np.uint16)
-        return ((wide.sum(axis=(1, 3)) + 2) // 4).astype(np.uint8)
+        # Four slices: a sum over axes takes several times as long.
+        total = image[::2, ::2].astype(np.uint16)
+        for down, right in ((0, 1), (1, 0), (1, 1)):
+            total += image[down::2, right::2]
+        return ((total + 2) // 4).astype(np.uint8)
 
 
 def prepare(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from model.avatar.losses import add_regularisers, matte_loss, photometric, psnr
 from model.avatar.optimiser import Adam
 from model.avatar.posing import Torso, pose_on_torso
 from model.avatar.prepare import Material, begin
+from model.avatar.relief import Relief
 from model.avatar.schedule import Schedule, background_at, frame_at
 from model.avatar.track import Corrections, Track
 from model.gaussians import BoundGaussians, to_world, triangle_frames
@@ -38,6 +40,9 @@ class State:
         self.gaussians = begin(material, config, self.torso).to(device)
         self.mean_limit, self.scale_limit = start.limits(self.gaussians)
         self.corrections = Corrections(material.train, config.code_smooth, config.code_weight)
+        self.relief = Relief.flat(
+            material.head, material.rest, material.train.rest.mean(0), config.relief_points
+        )
         self._adam()
         self.score = torch.zeros(len(self.gaussians), device=device)
         self.seen = torch.zeros(len(self.gaussians), device=device)
@@ -49,20 +54,26 @@ class State:
         return {
             "mean": c.mean_lr, "log_scale": c.scale_lr, "rotation": c.rotation_lr, "opacity": c.opacity_lr,
             "sh": c.colour_lr, "torso.offset": c.torso_lr, "torso.follow": c.torso_lr, "light": c.light_lr,
+            "relief": c.relief_lr,
         }  # fmt: skip
 
     def _body(self) -> dict[str, Tensor]:
         return {"torso.offset": self.torso.offset, "torso.follow": self.torso.follow}
 
+    def _shape(self) -> dict[str, Tensor]:
+        return {"relief": self.relief.depth}
+
     def _adam(self) -> None:
         self.gaussians.requires_grad_(True)
         self.adam = Adam(self.gaussians.parameters(), self._rates())
         self.body = Adam(self._body(), self._rates())
+        self.form = Adam(self._shape(), self._rates())
         self.lamps = Adam({} if self.light is None else {"light": self.light.requires_grad_(True)}, self._rates())
 
     def snapshot(self) -> dict[str, Tensor]:
         """Copies of what an avatar is made of."""
         values = self.gaussians.parameters() | {"face": self.gaussians.face} | self._body()
+        values["offsets"] = self.relief.offsets()
         if self.light is not None:
             values["light"] = centred(self.light, self.trained)
         return {name: value.detach().clone() for name, value in values.items()}
@@ -74,6 +85,8 @@ class State:
             "best": self.best,
             "first": self.adam.first, "second": self.adam.second,
             "body_first": self.body.first, "body_second": self.body.second,
+            "form": {"relief": self.relief.depth.detach()},
+            "form_first": self.form.first, "form_second": self.form.second,
             "lamps": {} if self.light is None else {"light": self.light.detach()},
             "lamps_first": self.lamps.first, "lamps_second": self.lamps.second,
             "codes": self.corrections.tensors(),
@@ -88,7 +101,7 @@ class State:
         """Numbers that a checkpoint keeps."""
         return {
             "step": self.step, "elapsed": self.elapsed, "rounds": self.rounds, "validations": self.validations,
-            "adam": self.adam.count, "body": self.body.count, "lamps": self.lamps.count,
+            "adam": self.adam.count, "body": self.body.count, "lamps": self.lamps.count, "form": self.form.count,
             "best_score": self.best_score, "best_step": self.best_step,
         }  # fmt: skip
 
@@ -100,6 +113,8 @@ class State:
             return {key[len(head) :]: t.to(self.device) for key, t in tensors.items() if key.startswith(head)}
 
         now = group("now")
+        now.pop("offsets")
+        self.relief = replace(self.relief, depth=group("form")["relief"])
         now.pop("light", None)
         self.light = group("lamps").get("light")
         self.torso = Torso(now.pop("torso.offset"), now.pop("torso.follow"))
@@ -107,12 +122,14 @@ class State:
         self._adam()
         self.adam.first, self.adam.second = group("first"), group("second")
         self.body.first, self.body.second = group("body_first"), group("body_second")
+        self.form.first, self.form.second = group("form_first"), group("form_second")
         self.lamps.first, self.lamps.second = group("lamps_first"), group("lamps_second")
         self.corrections.restore(group("codes"))
         kept = group("density")
         self.score, self.seen = kept["score"], kept["seen"]
         self.mean_limit, self.scale_limit = kept["mean_limit"], kept["scale_limit"]
         self.best = group("best")
+        self.form.count = values["form"]
         self.adam.count, self.body.count, self.lamps.count = values["adam"], values["body"], values["lamps"]
         self.step, self.elapsed = values["step"], values["elapsed"]
         self.rounds, self.validations = values["rounds"], values["validations"]
@@ -133,13 +150,14 @@ def take_step(state: State, material: Material, schedule: Schedule, progress: fl
     codes = track.at(index)
     correcting = config.code_lr > 0 and progress >= config.code_from
     leaf = state.corrections.leaf(index)
-    moves_body = config.torso_lr > 0
+    moves_body, deepens = config.torso_lr > 0, config.relief_lr > 0
     for value in state.body.parameters.values():
         value.requires_grad_(moves_body)
-    with torch.set_grad_enabled(correcting or moves_body):
+    state.relief.depth.requires_grad_(deepens)
+    with torch.set_grad_enabled(correcting or moves_body or deepens):
         body = state.torso.pose(codes, track.rest[index : index + 1])
         codes = state.corrections.apply(codes, leaf if correcting else leaf.detach())
-        vertices = pose_on_torso(head, material.rest, codes, body)
+        vertices = pose_on_torso(head, material.rest, codes, body, state.relief.offsets())
         frames = triangle_frames(vertices, head.faces)
     world = to_world(state.gaussians, frames)
     light = None if state.light is None else centred(state.light, state.trained)[track.frames[index].row]
@@ -167,6 +185,7 @@ def take_step(state: State, material: Material, schedule: Schedule, progress: fl
     if moves_body:
         state.body.step(factor, threads)
     state.lamps.step(factor, threads)
+    state.form.step(factor, threads)
     if correcting and leaf.grad is not None:
         state.corrections.step(index, leaf.grad, config.code_lr * factor)
     return float(loss.detach())
@@ -197,10 +216,10 @@ def show(
     """Picture (size, size, 3) and alpha (size, size) of a frame of a track, codes as tracked, in its row's light."""
     parts = dict(snapshot)
     torso = Torso(parts.pop("torso.offset"), parts.pop("torso.follow"))
-    light = parts.pop("light", None)
+    light, offsets = parts.pop("light", None), parts.pop("offsets", None)
     codes = track.at(index)
     body = torso.pose(codes, track.rest[index : index + 1])
-    vertices = pose_on_torso(head, rest, codes, body)
+    vertices = pose_on_torso(head, rest, codes, body, offsets)
     world = to_world(BoundGaussians(**parts), triangle_frames(vertices, head.faces))
     here = None if light is None else light[track.frames[index].row]
     colours = lit(world.colours, vertices, head.faces, parts["face"], here)
