@@ -71,13 +71,14 @@ def test_status_of_a_stopped_build_prints_the_command_that_resumes() -> None:
 def test_ctrl_c_is_an_interruption_whatever_a_library_makes_of_it(dies_of: str) -> None:
     """Interrupted in the middle of its import, a library may raise something else."""
     code = (
-        "import os, signal, sys, types, click\n"
+        "import os, signal, sys, time, types, click\n"
         "import rsat_data.cli as c\n"
         "@click.command()\n"
         "def slow():\n"
         "    try:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
-        "        signal.pause()\n"
+        # Another thread may be the one that the signal wakes: a pause of this one could then last for ever.
+        "        while True: time.sleep(0.01)\n"
         f"    except KeyboardInterrupt: raise {dies_of}\n"
         "sys.modules['slow_command'] = types.SimpleNamespace(slow=slow)\n"
         "c.COMMANDS['slow'] = ('slow_command', 'slow', 'Wait.')\n"
