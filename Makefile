@@ -44,7 +44,7 @@ $(READY): pyproject.toml constraints-light.txt
 	@rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -qq -c constraints-light.txt torch
-	$(VENV)/bin/pip install -qq -c constraints-light.txt -e '.[dev,annotate,gpu,cluster]'
+	$(VENV)/bin/pip install -qq -c constraints-light.txt -e '.[dev,annotate,gpu,cluster,train]'
 	@touch $@
 
 $(READY_FULL): pyproject.toml constraints-full.txt
