@@ -8,8 +8,8 @@ from rsat_data.errors import ConfigError
 
 _MAY_BE_ZERO = (
     "max_steps", "seed", "sh_degree", "coarse_share", "densify_rounds", "ssim_weight", "alpha_weight", "mean_weight",
-    "scale_weight", "code_lr", "code_smooth", "code_weight",
-    "code_from", "light_lr", "relief_lr", "torso_lr", "track_torso", "checkpoint_s",
+    "scale_weight", "code_lr", "code_smooth", "code_weight", "code_from", "perceptual_weight", "perceptual_from",
+    "light_lr", "relief_lr", "torso_lr", "track_torso", "checkpoint_s",
 )  # fmt: skip
 
 
@@ -51,6 +51,13 @@ class AvatarConfig:
     """Weight of 1 - SSIM; L1 has the rest, 1 - ssim_weight."""
     alpha_weight: float = 0.1
     """Weight of the mean absolute difference between alpha and matte."""
+    perceptual_weight: float = 0.0
+    """Weight of ST-LPIPS, where its weights are at hand (``rsat-data models fetch st-lpips``); 0 leaves it out. A
+    picture through its network costs as much as several steps, so it is looked at in some steps only."""
+    perceptual_every: int = 8
+    """Every how many steps ST-LPIPS is looked at; it then weighs as many times as much."""
+    perceptual_from: float = 0.5
+    """Share of the fit after which it is looked at: detail comes once the shape is there."""
     mean_weight: float = 0.01
     """Weight of how far Gaussians stray from their triangle, in its units, beyond what they started with."""
     scale_weight: float = 1.0

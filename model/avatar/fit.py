@@ -187,6 +187,7 @@ def _result(
         "gaussians": len(gaussians),
         "training_frames": len(material.train),
         "test_frames": len(material.division.test),
+        "perceptual": config.perceptual_weight > 0 and st_lpips_at_hand(now.device) is not None,
         "matte": "given" if all(row.matte == "given" for row in footage) else "mesh",
         "size": size,
     } | ({ROWS: [row.row_id for row in footage]} if "light" in best else {})

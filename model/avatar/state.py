@@ -20,6 +20,7 @@ from model.avatar.schedule import Schedule, background_at, frame_at
 from model.avatar.track import Corrections, Track
 from model.gaussians import BoundGaussians, to_world, triangle_frames
 from model.head import HeadModel
+from model.metrics.perceptual import st_lpips, st_lpips_at_hand
 from model.raster.gaussian import rasterize_gaussians
 
 
@@ -171,6 +172,8 @@ def take_step(state: State, material: Material, schedule: Schedule, progress: fl
     if config.alpha_weight:
         sure = ((matte < 0.05) | (matte > 0.95)).float()
         loss = loss + config.alpha_weight * matte_loss(splats.alpha[0], matte, sure)
+    unlike = perceptual_term(config, state.step, progress, splats.rgb, target[None])
+    loss = loss if unlike is None else loss + unlike
     loss.backward()
     visible = splats.radii[0] > 0
     add_regularisers(
@@ -189,6 +192,27 @@ def take_step(state: State, material: Material, schedule: Schedule, progress: fl
     if correcting and leaf.grad is not None:
         state.corrections.step(index, leaf.grad, config.code_lr * factor)
     return float(loss.detach())
+
+
+def perceptual_term(
+    config: AvatarConfig, step: int, progress: float, drawn: Tensor, target: Tensor
+) -> Tensor | None:
+    """What ST-LPIPS adds to a step's loss; None in steps that do not look at it, and where its weights are missing.
+
+    Args:
+        config: settings.
+        step: number of the step.
+        progress: share of the fit that is done.
+        drawn: (1, H, W, 3) picture of the avatar.
+        target: (1, H, W, 3) what it should be.
+    """
+    due = config.perceptual_weight > 0 and progress >= config.perceptual_from
+    if not due or step % config.perceptual_every:
+        return None
+    weights = st_lpips_at_hand(drawn.device)
+    if weights is None:
+        return None
+    return config.perceptual_weight * config.perceptual_every * st_lpips(drawn, target, weights=weights)[0]
 
 
 def change_density(state: State) -> None:

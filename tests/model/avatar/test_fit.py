@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from model.avatar import fit as fit_module
+from model.avatar import state as state_module
 from model.avatar.avatar import Avatar
 from model.avatar.config import AvatarConfig
 from model.avatar.draw import draw
@@ -16,7 +17,7 @@ from model.avatar.files import load_avatar, save_avatar
 from model.avatar.fit import FittedAvatar, fit_avatar
 from model.avatar.footage import Footage
 from model.head import HeadModel
-from model.metrics.perceptual import StLpips
+from model.metrics.perceptual import StLpips, st_lpips
 from rsat_data.errors import DatasetError, HeadMismatch
 from tests.model.avatar.conftest import CAMERA, FRAMES, SIZE
 
@@ -40,6 +41,42 @@ def fitted(head: HeadModel, codes: dict[str, np.ndarray], images: np.ndarray) ->
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit_module, "st_lpips_at_hand", untrained_st_lpips)
         return fit_avatar(head, np.zeros(head.num_shape), [footage_of(head, codes, images)], QUICK)
+
+
+def test_a_perceptual_term_is_looked_at_when_due_and_where_its_weights_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = untrained_st_lpips()
+    monkeypatch.setattr(state_module, "st_lpips_at_hand", lambda device: network)
+    config = AvatarConfig(perceptual_weight=0.5, perceptual_every=4, perceptual_from=0.25)
+    drawn, target = torch.rand(2, 1, 32, 32, 3, generator=torch.Generator().manual_seed(1))
+    drawn.requires_grad_(True)
+    term = state_module.perceptual_term(config, 8, 0.25, drawn, target)
+    assert term is not None
+    assert term.item() == pytest.approx(2.0 * st_lpips(drawn, target, weights=network).item())
+    term.backward()
+    assert drawn.grad is not None and drawn.grad.norm() > 0
+    assert state_module.perceptual_term(config, 9, 0.25, drawn, target) is None
+    assert state_module.perceptual_term(config, 8, 0.2, drawn, target) is None
+    assert state_module.perceptual_term(replace(config, perceptual_weight=0.0), 8, 0.25, drawn, target) is None
+    monkeypatch.setattr(state_module, "st_lpips_at_hand", lambda device: None)
+    assert state_module.perceptual_term(config, 8, 0.25, drawn, target) is None
+
+
+def test_a_fit_follows_the_perceptual_term(
+    head: HeadModel, codes: dict[str, np.ndarray], images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.model.avatar.conftest import footage_of
+
+    network = untrained_st_lpips()
+    monkeypatch.setattr(state_module, "st_lpips_at_hand", lambda device: network)
+    monkeypatch.setattr(fit_module, "st_lpips_at_hand", lambda device="cpu": network)
+    config = replace(QUICK, max_steps=6, track_torso=False, densify_rounds=0, perceptual_every=1, perceptual_from=0.0)
+    ends = []
+    for weight in (0.0, 5.0):
+        weighed = replace(config, perceptual_weight=weight)
+        done = fit_avatar(head, np.zeros(head.num_shape), [footage_of(head, codes, images)], weighed, floors=False)
+        assert done.report["perceptual"] == (weight > 0)
+        ends.append(done.avatar.gaussians.sh)
+    assert not torch.equal(*ends)
 
 
 def test_a_short_fit_beats_the_pictures_it_could_have_copied(fitted: FittedAvatar) -> None:
