@@ -1,14 +1,15 @@
-"""Writing files so that a reader sees the old one or the new one, and a full disk is told as such."""
+"""Writing files so that a reader sees the old one or the new one, and a full disk is told as such; locks."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-from rsat_data.errors import DiskFullError
+from rsat_data.errors import DiskFullError, WorkspaceError
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -34,3 +35,52 @@ def as_disk_error(error: OSError, path: Path) -> Exception:
             path=path,
         )
     return error
+
+
+def keep_state(path: Path, data: bytes, what: str) -> None:
+    """Replace a file that long work goes on from, in one rename; its folder is made if it is absent.
+
+    Args:
+        path: the file.
+        data: its new content.
+        what: what is kept, for messages, such as "The run".
+
+    Raises:
+        DiskFullError: no space is left.
+        WorkspaceError: the folder cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else WorkspaceError
+        raise kind(
+            f"{what} cannot be kept in {path.parent}: {error.strerror}.",
+            hint="Free some space, or choose another folder; the last state that was kept is still there.",
+            path=path.parent,
+        ) from error
+    finally:
+        try:
+            temporary.unlink(missing_ok=True)
+        except OSError:  # its folder is no folder: that was told above
+            pass
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process holds a lock on the file; False where there is none."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False

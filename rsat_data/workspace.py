@@ -28,6 +28,7 @@ from typing import Any, Self
 from rsat_data.content import file_sha256
 from rsat_data.errors import WorkspaceError
 from rsat_data.files import as_disk_error as as_disk_error
+from rsat_data.files import is_locked
 from rsat_data.files import write_json as write_json
 
 WORK_DIR = ".work"
@@ -234,21 +235,7 @@ def read_state(out: Path) -> Mapping[str, Any] | None:
         state = json.loads((root / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return {**state, "alive": _locked(root / "lock")}
-
-
-def _locked(path: Path) -> bool:
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(handle)
-    return False
+    return {**state, "alive": is_locked(root / "lock")}
 
 
 def _fsync_dir(path: Path) -> None:

@@ -32,7 +32,7 @@ from annotation.server.accounts import Account, personal_token, sign_in
 from annotation.server.environment import find_executable, make_environment, server_home
 from annotation.store import LabelStore
 from rsat_data.errors import LabelAuthError, LabelServerError
-from rsat_data.files import write_json
+from rsat_data.files import is_locked, write_json
 from rsat_data.optional import require
 
 HOST = "127.0.0.1"
@@ -174,7 +174,7 @@ def media_root(data: Path) -> Path:
 def state(options: ServeOptions | None = None) -> ServerState | None:
     """The server that runs on the data folder, whoever started it; None where none does."""
     data = data_folder(options or ServeOptions())
-    if not _is_locked(data / "lock"):
+    if not is_locked(data / "lock"):
         return None
     try:
         record = json.loads((data / "running.json").read_text(encoding="utf-8"))
@@ -195,12 +195,12 @@ def stop(options: ServeOptions | None = None, timeout_s: float = 20.0) -> Server
     lock = running.data / "lock"
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         # The lock says that the process of running.json lives: its number cannot be somebody else's by now.
-        if _is_locked(lock):
+        if is_locked(lock):
             _signal_group(running.pid, number)
         end = time.monotonic() + timeout_s / 3
-        while _is_locked(lock) and time.monotonic() < end:
+        while is_locked(lock) and time.monotonic() < end:
             time.sleep(0.05)
-        if not _is_locked(lock):
+        if not is_locked(lock):
             (running.data / "running.json").unlink(missing_ok=True)
             return running
     raise LabelServerError(f"The label server (process {running.pid}) does not end.", hint="End it by hand.")
@@ -426,20 +426,6 @@ def _lock(data: Path) -> int:
             path=data,
         ) from None
     return handle
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(handle)
-    return False
 
 
 def _last_words(log: Path) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from rsat_data.errors import DiskFullError, WorkspaceError
+from rsat_data.files import keep_state
 
 FILE = "fit.safetensors"
 VERSION = "1"
@@ -35,24 +33,7 @@ def write(folder: Path, tensors: dict[str, Tensor], values: dict[str, Any], fing
     metadata = {"version": VERSION, "fingerprint": fingerprint, "values": json.dumps(values)}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     data = save(plain, metadata=metadata)
-    path = folder / FILE
-    temporary = folder / f"{FILE}.{os.getpid()}.tmp"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else WorkspaceError
-        raise kind(
-            f"The state of the fit cannot be kept in {folder}: {error.strerror}.",
-            hint="Free some space, or choose another folder; the last state that was kept is still there.",
-            path=folder,
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    keep_state(folder / FILE, data, "The state of the fit")
 
 
 def read(folder: Path, fingerprint: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

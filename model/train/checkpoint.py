@@ -5,9 +5,7 @@ Tensors are safetensors files, replaced by one rename; nothing in them can run.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,8 @@ from torch import Tensor
 
 from model.train.config import SECTIONS, RunConfig
 from rsat_data.config import from_mapping
-from rsat_data.errors import ConfigError, DiskFullError, RunError, WorkspaceError
+from rsat_data.errors import ConfigError, RunError
+from rsat_data.files import keep_state
 
 VERSION = "1"
 """Of the files of a run."""
@@ -48,7 +47,8 @@ class RunFacts:
 
 def write_facts(folder: Path, facts: RunFacts) -> None:
     """Write ``run.json``."""
-    _replace(folder / RUN_FILE, (json.dumps({"version": VERSION, **asdict(facts)}, indent=2) + "\n").encode())
+    data = json.dumps({"version": VERSION, **asdict(facts)}, indent=2) + "\n"
+    keep_state(folder / RUN_FILE, data.encode(), "The run")
 
 
 def read_facts(folder: Path) -> RunFacts:
@@ -92,7 +92,8 @@ def write(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> Non
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # One entry: several would come in an order that changes from process to process.
-    _replace(path, save(plain, metadata={"run": json.dumps({"version": VERSION, "values": values})}))
+    metadata = {"run": json.dumps({"version": VERSION, "values": values})}
+    keep_state(path, save(plain, metadata=metadata), "The run")
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -117,23 +118,3 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not all(bool(torch.isfinite(value).all()) for value in tensors.values() if value.is_floating_point()):
         raise RunError(f"The checkpoint {path} holds values that are not finite.", path=path)
     return tensors, values
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else WorkspaceError
-        raise kind(
-            f"The run cannot be kept in {path.parent}: {error.strerror}.",
-            hint="Free some space, or choose another folder; the last state that was kept is still there.",
-            path=path.parent,
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

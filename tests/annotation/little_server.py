@@ -7,15 +7,14 @@ or deleted, and not when a draft is saved; the filter on it is strict and wants 
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from annotation.client import Client, Secret
+from tests.annotation.local_server import LocalServer
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -24,7 +23,7 @@ def stamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-class LittleServer:
+class LittleServer(LocalServer):
     """Tasks in memory behind HTTP; a context manager."""
 
     def __init__(self, form: str) -> None:
@@ -41,19 +40,7 @@ class LittleServer:
         self.projects: dict[int, dict[str, Any]] = {}
         self.storages: list[dict[str, Any]] = []
         self.changes: list[tuple[str, str]] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(_handler(self))
 
     def client(self, retries: int = 0) -> Client:
         return Client(

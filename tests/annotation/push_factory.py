@@ -10,10 +10,9 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pyarrow.parquet as pq
@@ -23,6 +22,7 @@ from annotation.form import load_form
 from annotation.store import LabelStore, Media, Project
 from rsat_data.publish import CLIPS_FILE, ROWS_FILE, publish
 from schemas.arrow import table_from_rows
+from tests.annotation.local_server import LocalServer
 from tests.dataset_factory import ClipSpec, make_clip, make_row
 
 TOKEN = "0123456789" * 4
@@ -61,7 +61,7 @@ def make_dataset(
     return out
 
 
-class TakingServer:
+class TakingServer(LocalServer):
     """A project that takes tasks, behind HTTP; a context manager."""
 
     def __init__(self, port: int = 0) -> None:
@@ -76,19 +76,7 @@ class TakingServer:
         #: How long an import takes, seconds.
         self.slow_s = 0.0
         self._next, self._lock = 0, threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(_handler(self), port)
 
     def make_project(self, out: Path) -> None:
         """What `init` would note."""
