@@ -27,6 +27,7 @@ MODULES = {
     "pillow": "PIL",
     "pyyaml": "yaml",
     "types-pyyaml": "yaml",
+    "markdown-it-py": "markdown_it",
 }
 
 # Imports one module after the other and writes a line for each, so that a crash tells which one it was.

@@ -73,6 +73,8 @@ def test_ctrl_c_is_an_interruption_whatever_a_library_makes_of_it(dies_of: str) 
     code = (
         "import os, signal, sys, time, types, click\n"
         "import rsat_data.cli as c\n"
+        # Where the tests themselves run in the background, shells have Ctrl-C ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "@click.command()\n"
         "def slow():\n"
         "    try:\n"
