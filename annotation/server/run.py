@@ -322,6 +322,7 @@ def _wait_until_healthy(
                 path=log,
             )
         try:
+            # Plain HTTP on this machine: no certificates to load.
             if httpx.get(f"{url}/health", timeout=5.0, verify=False).status_code == 200:
                 return
         except httpx.TransportError:

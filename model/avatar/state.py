@@ -20,7 +20,7 @@ from model.avatar.schedule import Schedule, background_at, frame_at
 from model.avatar.track import Corrections, Track
 from model.gaussians import BoundGaussians, to_world, triangle_frames
 from model.head import HeadModel
-from model.metrics.perceptual import st_lpips, st_lpips_at_hand
+from model.metrics.perceptual import MIN_SIDE, st_lpips, st_lpips_at_hand
 from model.raster.gaussian import rasterize_gaussians
 
 
@@ -197,17 +197,18 @@ def take_step(state: State, material: Material, schedule: Schedule, progress: fl
 def perceptual_term(
     config: AvatarConfig, step: int, progress: float, drawn: Tensor, target: Tensor
 ) -> Tensor | None:
-    """What ST-LPIPS adds to a step's loss; None in steps that do not look at it, and where its weights are missing.
+    """What ST-LPIPS adds to a step's loss, a scalar; None in steps that do not look at it, where its weights are
+    missing, and for pictures that are too small for its network.
 
     Args:
         config: settings.
         step: number of the step.
         progress: share of the fit that is done.
-        drawn: (1, H, W, 3) picture of the avatar.
+        drawn: (1, H, W, 3) picture of the avatar, values in [0, 1].
         target: (1, H, W, 3) what it should be.
     """
     due = config.perceptual_weight > 0 and progress >= config.perceptual_from
-    if not due or step % config.perceptual_every:
+    if not due or step % config.perceptual_every or min(drawn.shape[1:3]) < MIN_SIDE:
         return None
     weights = st_lpips_at_hand(drawn.device)
     if weights is None:

@@ -7,7 +7,7 @@ from html import escape
 
 from model.evaluate.intervals import Estimate
 from model.evaluate.report import Judged, Report, ShuffleTest
-from model.evaluate.terminal import DUALTALK, POWERS, digits, named, nearest_rivals, number, short, span
+from model.evaluate.terminal import DUALTALK, POWERS, digits, named, number, short, span
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2330; --dim: #667085; --line: #e3e6ec; --paper: #fff; --wash: #f6f7f9;
@@ -156,14 +156,7 @@ def _against(report: Report, split: str) -> Iterator[str]:
     for model in report.of_kind("model"):
         rows = []
         for role, metric, group in _PLOTS:
-            here = [
-                one
-                for one in report.versus
-                if (one.split, one.role, one.metric, one.group, one.predictor)
-                == (split, role, metric, group, model.name)
-                and one.gain.value is not None
-            ]
-            for one in nearest_rivals(here, rivals):
+            for one in report.headline_rivals(split, role, metric, group, model.name):
                 rows.append(
                     f"<tr><td>{escape(_name(named(titles[metric], metric, group), role))}</td>"
                     f"<td>{escape(short(rivals[one.against].title))}</td>"

@@ -205,6 +205,21 @@ class Report:
         """Predictors of some kinds."""
         return (one for one in self.predictors if one.kind in kinds)
 
+    def headline_rivals(
+        self, split: str, role: str, metric: str, group: str, predictor: str
+    ) -> list[Versus]:
+        """A model's comparisons on one measure that are worth showing: the closest fair floor, and its own controls."""
+        kinds = {one.name: one.kind for one in self.predictors}
+        wanted = (split, role, metric, group, predictor)
+        rows = [
+            one
+            for one in self.versus
+            if (one.split, one.role, one.metric, one.group, one.predictor) == wanted and one.gain.value is not None
+        ]
+        fair = [r for r in rows if kinds[r.against] == "floor" and r.against not in ("own_mean", "half_split")]
+        closest = [min(fair, key=lambda row: row.gain.value or 0.0)] if fair else []
+        return closest + [r for r in rows if kinds[r.against] == "control"]
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON: plain values, None for what is not defined, never NaN."""
         return {"format": FORMAT, **asdict(self)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from model.evaluate.intervals import Estimate
-from model.evaluate.report import Judged, Report, ShuffleTest
+from model.evaluate.report import Report, ShuffleTest
 
 
 @dataclass(frozen=True)
@@ -206,27 +206,12 @@ def _against(report: Report, split: str, level: str) -> Iterator[RenderableType]
         for name in ("measure", "better than", "by"):
             table.add_column(name)
         for role, metric, group in _HEADLINES:
-            rows = [
-                one
-                for one in report.versus
-                if (one.split, one.role, one.metric, one.group, one.predictor)
-                == (split, role, metric, group, model.name)
-                and one.gain.value is not None
-            ]
-            for one in nearest_rivals(rows, rivals):
+            for one in report.headline_rivals(split, role, metric, group, model.name):
                 name = named(titles[metric], metric, group) + ("" if role == "all" else f", {role}")
                 table.add_row(name, short(rivals[one.against].title), _judged(one.gain, POWERS.get((metric, group), 0)))
         if table.row_count:
             yield Text()
             yield table
-
-
-def nearest_rivals(rows: Iterable, rivals: dict[str, Judged]) -> list:  # type: ignore[type-arg]
-    """Of a model's comparisons, the closest fair floor's, and those with its own controls."""
-    rows = list(rows)
-    fair = [r for r in rows if rivals[r.against].kind == "floor" and r.against not in ("own_mean", "half_split")]
-    closest = [min(fair, key=lambda r: r.gain.value)] if fair else []
-    return closest + [r for r in rows if rivals[r.against].kind == "control"]
 
 
 def named(title: str, metric: str, group: str) -> str:

@@ -57,6 +57,7 @@ def test_a_perceptual_term_is_looked_at_when_due_and_where_its_weights_are(monke
     assert state_module.perceptual_term(config, 9, 0.25, drawn, target) is None
     assert state_module.perceptual_term(config, 8, 0.2, drawn, target) is None
     assert state_module.perceptual_term(replace(config, perceptual_weight=0.0), 8, 0.25, drawn, target) is None
+    assert state_module.perceptual_term(config, 8, 0.25, drawn[:, :30], target[:, :30]) is None  # too small for it
     monkeypatch.setattr(state_module, "st_lpips_at_hand", lambda device: None)
     assert state_module.perceptual_term(config, 8, 0.25, drawn, target) is None
 
