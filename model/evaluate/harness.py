@@ -148,6 +148,15 @@ def checked(codes: Mapping[str, np.ndarray], known: Mapping[str, np.ndarray], fr
             raise RunError(f"{who}: {group} holds values that are not finite.", hint="The training diverged.")
 
 
+def mean_of(samples: Sequence[Figure]) -> Figure:
+    """Figures of several samples of one predictor as one: their weighted mean; of those there are, if some are none."""
+    there = [(one.value, one.weight) for one in samples if one.value is not None]
+    weight = sum(weight for _, weight in there)
+    if not there or weight <= 0:
+        return samples[0]
+    return Figure(sum(value * share for value, share in there) / weight, weight / len(samples))
+
+
 def figures_of(sample: Sample, keys: Sequence[Key]) -> dict[Key, Figure]:
     """Measures of a sample."""
     return {(role, name, group): REGISTRY[name](sample, group, role) for role, name, group in keys}
@@ -250,16 +259,19 @@ def _judge(
     frames = counted(conversation, person, config.reference_s)
     shared = truth_sample(conversation, person, frames, face)
     for one in row:
-        begin = time.perf_counter()
-        codes = one.predict(conversation, person)
-        if one.kind == "model":
-            seconds.setdefault(one.name, []).extend((conversation.num_frames, time.perf_counter() - begin))
         mine = shared
         if one.frames is not None:
             own = one.frames(conversation, person, frames) & frames
             mine = truth_sample(conversation, person, own, face)
-        checked(codes, mine.motion, mine.mask, f"{one.title}, clip {conversation.clip_id}, person {person}")
-        table.add(one.name, figures_of(Sample(mine, codes), table.keys))
+        samples = []
+        for predict in (one.predict, *one.more):
+            begin = time.perf_counter()
+            codes = predict(conversation, person)
+            if one.kind == "model":
+                seconds.setdefault(one.name, []).extend((conversation.num_frames, time.perf_counter() - begin))
+            checked(codes, mine.motion, mine.mask, f"{one.title}, clip {conversation.clip_id}, person {person}")
+            samples.append(figures_of(Sample(mine, codes), table.keys))
+        table.add(one.name, {key: mean_of([sample[key] for sample in samples]) for key in table.keys})
 
 
 def _head_of(conversations: Sequence[Conversation]) -> str:

@@ -40,6 +40,10 @@ class Predictor:
     """Which of the frames that count it is judged on; None for all."""
     note: str = ""
     """What it is, in a sentence."""
+    more: tuple[Predict, ...] = ()
+    """Further samples of one that draws: its figures are the mean of each sample's own."""
+    controlled: bool = True
+    """Of a model: whether it is judged with its inputs shuffled too."""
 
 
 def truth_of(conversation: Conversation, person: str) -> dict[str, np.ndarray]:
@@ -207,7 +211,7 @@ def _sound_of(other: Conversation, person: str, frames: int) -> np.ndarray:
 
 def controls(model: Predictor, others: Others) -> list[Predictor]:
     """The model with other people's speech, and with another partner; none where there is one dyad only."""
-    if not others.complete:
+    if not others.complete or not model.controlled:
         return []
 
     def audio(conversation: Conversation, person: str) -> Codes:

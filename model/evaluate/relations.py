@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+import numpy as np
+
 from model.evaluate.harness import (
     PERSONS,
     EvaluateConfig,
@@ -28,11 +30,31 @@ from model.evaluate.intervals import Cells, mix
 from model.evaluate.predictors import Codes, counted
 from model.evaluate.report import Shuffle, ShuffleTest
 from model.head.load import HeadModel
-from model.metrics.motion import REGISTRY, FaceShape, Sample
+from model.metrics.motion import REGISTRY, FaceShape, Figure, Metric, Sample
+from model.metrics.motion.figures import MIN_FRAMES
 from model.motion.conversation import UNKNOWN, Conversation, Relation
+from rsat_data.errors import RunError
 
-PRIMARY = (("mse", "expression"), ("mse", "jaw"), ("mse", "pose"))
-"""Outcomes that the verdict rests on, fixed before anything is seen: what the motion model is trained to make small."""
+SURPRISE = Metric(
+    "surprise",
+    "surprise",
+    "mean over frames of the flow-matching error of y under the model that draws (Run.surprise)",
+    "1",
+    "lower",
+    lambda sample, group, role: Figure(None, 0.0, "taken of the model, not of a prediction"),
+    groups=("motion",),
+    roles=("all",),
+)
+"""How little the true motion is expected. All groups together; a model says it of itself, no prediction is compared."""
+PRIMARY = (
+    ("mse", "expression"),
+    ("mse", "jaw"),
+    ("mse", "pose"),
+    ("mse", "eyes"),
+    (SURPRISE.id, "motion"),
+)
+"""Outcomes that the verdict rests on, fixed before anything is seen: what the model is trained to make small, each
+group of the mean and the surprise of the head that draws."""
 OTHERS = ("mse_centred", "fd", "fd_centred", "jaw_correlation", "nod_f1", "smile_f1")
 """Measures that are shown beside."""
 
@@ -48,6 +70,14 @@ class RelationPredict(Protocol):
         ...
 
 
+class RelationSurprise(Protocol):
+    """A model that can say how surprising the true motion is under a relation."""
+
+    def __call__(self, conversation: Conversation, person: str, relation: Relation, /) -> np.ndarray:
+        """(T,) error of every frame, lower for what was expected; under every relation by the same draws."""
+        ...
+
+
 def shuffle_test(
     split: str,
     conversations: Sequence[Conversation],
@@ -55,12 +85,23 @@ def shuffle_test(
     head: HeadModel | None,
     config: EvaluateConfig,
     *,
+    surprise: RelationSurprise | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> ShuffleTest:
     """Run the test on one split. Conversations without a known relation are left out.
 
+    Args:
+        split: its name.
+        conversations: of the split.
+        predict: the model's mean motion under a relation.
+        head: of the codes, for what poses it; None leaves that out.
+        config: options.
+        surprise: the model's surprise under a relation; None for a model that draws nothing: then the verdict rests on
+            the errors alone.
+        progress: told the share that is done.
+
     Raises:
-        RunError: a prediction is no motion.
+        RunError: a prediction is no motion, or a surprise no number.
         HeadMismatch: it is another head's.
     """
     relations = Counter(one.relation for one in conversations if one.relation.known)
@@ -71,7 +112,7 @@ def shuffle_test(
         return ShuffleTest(split, total, counts, (), "untested", f"Untested: {why}, so none can be permuted.")
     wanted = {one.id for one in config.chosen()}
     metrics = [REGISTRY["mse"], *(REGISTRY[name] for name in OTHERS if name in wanted)]
-    table = Table(metrics, ("all",))
+    table = Table([*metrics, SURPRISE] if surprise is not None else metrics, ("all",))
     face = FaceShape(head) if head is not None else None
     done = 0
     for conversation in conversations:
@@ -79,7 +120,7 @@ def shuffle_test(
             continue
         for person in PERSONS:
             table.dyads.append(conversation.dyad_id)
-            _judge(conversation, person, predict, relations, face, table, config)
+            _judge(conversation, person, predict, surprise, relations, face, table, config)
         done += 1
         progress(done / total)
     shares = {words(relation): count / total for relation, count in relations.items()}
@@ -96,6 +137,7 @@ def _judge(
     conversation: Conversation,
     person: str,
     predict: RelationPredict,
+    surprise: RelationSurprise | None,
     relations: Mapping[Relation, int],
     face: FaceShape | None,
     table: Table,
@@ -107,10 +149,26 @@ def _judge(
     for relation in (UNKNOWN, *relations):
         codes = predict(conversation, person, relation)
         checked(codes, truth.motion, frames, f"Clip {conversation.clip_id}, person {person}, {words(relation)}")
-        figures = figures_of(Sample(truth, codes), table.keys)
+        figures = figures_of(Sample(truth, codes), [key for key in table.keys if key[1] != SURPRISE.id])
+        if surprise is not None:
+            found = surprise(conversation, person, relation)
+            figures["all", SURPRISE.id, "motion"] = _surprised(found, frames, f"{conversation.clip_id}, {person}")
         table.add(words(relation), figures)
         if relation == conversation.relation:
             table.add(_TRUE, figures)
+
+
+def _surprised(errors: np.ndarray, frames: np.ndarray, where: str) -> Figure:
+    """Mean of (T,) errors over the frames that count.
+
+    Raises:
+        RunError: there is not one for every frame, or one is not finite.
+    """
+    if errors.shape != frames.shape or not np.isfinite(errors[frames]).all():
+        raise RunError(f"Clip {where}: the model's surprise is no row of {len(frames)} numbers.")
+    if frames.sum() < MIN_FRAMES:
+        return Figure(None, 0.0, f"{int(frames.sum())} frames, {MIN_FRAMES} needed")
+    return Figure(float(errors[frames].astype(np.float64).mean()))
 
 
 def _result(
@@ -120,7 +178,7 @@ def _result(
     cells = {name: table.cells(name) for name in (_TRUE, words(UNKNOWN), *shares)}
     outcomes = []
     for key in table.keys:
-        metric = REGISTRY[key[1]]
+        metric = SURPRISE if key[1] == SURPRISE.id else REGISTRY[key[1]]
         true, unknown = cells[_TRUE][key], cells[words(UNKNOWN)][key]
         permuted = _permuted(cells, shares, key)
         outcomes.append(

@@ -218,7 +218,7 @@ class Report:
         ]
         fair = [r for r in rows if kinds[r.against] == "floor" and r.against not in ("own_mean", "half_split")]
         closest = [min(fair, key=lambda row: row.gain.value or 0.0)] if fair else []
-        return closest + [r for r in rows if kinds[r.against] == "control"]
+        return closest + [r for r in rows if r.against.startswith(f"{predictor}:")]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: plain values, None for what is not defined, never NaN."""

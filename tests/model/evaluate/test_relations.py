@@ -7,6 +7,7 @@ from model.evaluate.harness import EvaluateConfig
 from model.evaluate.predictors import truth_of
 from model.evaluate.relations import PRIMARY, holm, shuffle_test
 from model.motion.conversation import Conversation, Relation
+from rsat_data.errors import RunError
 from tests.model.evaluate.talks import RELATIONS, effect_of, talk
 
 CONFIG = EvaluateConfig(reference_s=0.0, rounds=400, vertices=False)
@@ -84,8 +85,30 @@ def test_without_two_different_relations_there_is_nothing_to_permute() -> None:
 def test_the_verdict_rests_on_what_was_fixed_before() -> None:
     found = shuffle_test("test", talks(8, 3, 0.0), model(0.1, 0.03, seed=2), None, CONFIG)
     primary = [(one.metric, one.group) for one in found.outcomes if one.primary]
-    assert set(primary) == set(PRIMARY)
+    assert set(primary) == {one for one in PRIMARY if one[0] == "mse"}  # nothing that draws, no surprise
     assert all((one.p_adjusted is not None) == one.primary for one in found.outcomes)
+
+
+def test_surprise_counts_among_what_was_fixed() -> None:
+    ignorant = model(0.1, 0.0, seed=1)
+
+    def surprise(conversation: Conversation, person: str, relation: Relation) -> np.ndarray:
+        errors = np.random.default_rng(int(conversation.clip_id[5:])).random(conversation.num_frames)
+        return errors + (0.0 if relation == conversation.relation else 0.2)
+
+    found = shuffle_test("test", talks(8, 3, 0.0), ignorant, None, CONFIG, surprise=surprise)
+    assert {(one.metric, one.group) for one in found.outcomes if one.primary} == set(PRIMARY)
+    assert found.verdict == "gain" and "surprise of motion" in found.sentence and "mse" not in found.sentence
+    best = next(one for one in found.outcomes if one.metric == "surprise")
+    # Every relation occurs in two of the eight: six of eight permuted ones are not the true one.
+    assert best.over_permuted.value == pytest.approx(0.2 * 6 / 8)
+    assert best.over_unknown.value == pytest.approx(0.2)
+
+    def broken(conversation: Conversation, person: str, relation: Relation) -> np.ndarray:
+        return np.full(conversation.num_frames, np.nan)
+
+    with pytest.raises(RunError, match="clip-0"):
+        shuffle_test("test", talks(4, 3, 0.0), ignorant, None, CONFIG, surprise=broken)
 
 
 def test_holm_by_hand() -> None:
