@@ -106,7 +106,7 @@ def fit_avatar(
             now.restore(*kept)
         else:
             now.elapsed = time.monotonic() - begun
-        _run(now, material, Schedule(config), state, print_, progress, threads)
+        run_steps(now, material, Schedule(config), state, print_, progress, threads)
         return _result(now, material, footage, code, threads, floors, state)
     finally:
         material.store.close()
@@ -120,7 +120,7 @@ def with_torso(head: HeadModel, row: Footage, threads: int = 1) -> Footage:
     return replace(row, codes={**row.codes, "torso": track_torso(head, row, threads)})
 
 
-def _run(
+def run_steps(
     now: State, material: Material, schedule: Schedule, folder: Path | None, print_: str, progress: Progress | None,
     threads: int | None,
 ) -> None:  # fmt: skip

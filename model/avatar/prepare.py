@@ -11,6 +11,7 @@ from torch import Tensor
 
 from model.avatar import start
 from model.avatar.config import AvatarConfig
+from model.avatar.driven import Driven
 from model.avatar.footage import Division, Footage, Store, divide, pictures
 from model.avatar.posing import Torso, pose_on_torso
 from model.avatar.track import Track, make_track
@@ -33,6 +34,8 @@ class Material:
     validation: Track
     store: Store
     """Pictures of the training frames, then of the validation frames."""
+    driven: Driven | None = None
+    """Predicted motion of the same frames; None where there is none."""
 
     def picture(self, index: int, size: int) -> np.ndarray:
         """(size, size, 4) uint8 of a training frame, or, counting on, of a validation frame."""

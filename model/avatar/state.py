@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +10,11 @@ import torch
 from torch import Tensor
 
 from model.avatar import density, start
+from model.avatar.avatar import Avatar
 from model.avatar.config import AvatarConfig
-from model.avatar.light import centred, lit
+from model.avatar.draw import torso_of
+from model.avatar.driven import add_pull, agreement, driven_loss
+from model.avatar.light import centred, light_of, lit
 from model.avatar.losses import add_regularisers, matte_loss, photometric, psnr
 from model.avatar.optimiser import Adam
 from model.avatar.posing import Torso, pose_on_torso
@@ -27,18 +31,33 @@ from model.raster.gaussian import rasterize_gaussians
 class State:
     """Everything that changes in a fit: what a checkpoint holds."""
 
-    def __init__(self, material: Material, config: AvatarConfig, device: torch.device | str) -> None:
+    def __init__(
+        self, material: Material, config: AvatarConfig, device: torch.device | str, avatar: Avatar | None = None,
+        rows: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """The state a fit starts with.
+
+        Args:
+            material: what the fit works on; with ``avatar`` its identity holds that avatar's offsets.
+            config: settings.
+            device: where it runs.
+            avatar: one to go on from, in place of a start from the pictures; its torso is known (``torso_of``).
+            rows: names of the footage, with ``avatar``.
+        """
         self.config, self.device = config, torch.device(device)
         self.step, self.elapsed = 0, 0.0
         self.rounds, self.validations = 0, 0
         self.torso = Torso.still(device)
-        rows = {frame.row for frame in material.train.frames}
-        self.trained = torch.tensor([row in rows for row in range(len(material.train.cameras))], device=device)
+        used = {frame.row for frame in material.train.frames}
+        self.trained = torch.tensor([row in used for row in range(len(material.train.cameras))], device=device)
         # One row, or one light for all: nothing to be learnt.
         self.light: Tensor | None = None
-        if len(rows) > 1 and config.light_lr > 0:
+        if len(used) > 1 and config.light_lr > 0:
             self.light = torch.zeros(len(self.trained), 4, 3, device=device)
-        self.gaussians = begin(material, config, self.torso).to(device)
+        if avatar is None:
+            self.gaussians = begin(material, config, self.torso).to(device)
+        else:
+            self._take(avatar, rows)
         self.mean_limit, self.scale_limit = start.limits(self.gaussians)
         self.corrections = Corrections(material.train, config.code_smooth, config.code_weight)
         self.relief = Relief.flat(
@@ -49,6 +68,18 @@ class State:
         self.seen = torch.zeros(len(self.gaussians), device=device)
         self.best: dict[str, Tensor] = {}
         self.best_score, self.best_step = -1.0, 0
+
+    def _take(self, avatar: Avatar, rows: Sequence[str]) -> None:
+        """Gaussians, torso and lights of an avatar."""
+        self.gaussians = avatar.gaussians.clone().to(self.device)
+        torso = torso_of(avatar)
+        assert torso is not None
+        self.torso = Torso(torso.offset.clone().to(self.device), torso.follow.clone().to(self.device))
+        lights = [light_of(avatar, row) for row in rows]
+        if any(light is not None for light in lights):
+            none = torch.zeros(4, 3)
+            kept = [none if light is None else light for light in lights]
+            self.light = torch.stack(kept).to(self.device)
 
     def _rates(self) -> dict[str, float]:
         c = self.config
@@ -138,9 +169,13 @@ class State:
 
 
 def take_step(state: State, material: Material, schedule: Schedule, progress: float, threads: int | None) -> float:
-    """One step on one training frame; returns the loss."""
+    """One step on one training frame, under tracked or (where there is some) predicted motion; returns the loss."""
     config, head, track = state.config, material.head, material.train
     index = frame_at(config.seed, state.step, len(track))
+    driven = material.driven
+    if driven is not None and driven.is_due(state.step):
+        track = driven.train
+        index = driven.known[frame_at(config.seed, state.step, len(driven.known))]
     size = schedule.size(progress)
     factor = schedule.factor(progress, state.step)
     image = torch.from_numpy(material.picture(index, size)).to(state.device).float() / 255
@@ -149,7 +184,8 @@ def take_step(state: State, material: Material, schedule: Schedule, progress: fl
     target = background + (image[..., :3] - background) * matte[..., None]
 
     codes = track.at(index)
-    correcting = config.code_lr > 0 and progress >= config.code_from
+    # Predictions are no measurements: there is nothing to correct.
+    correcting = config.code_lr > 0 and progress >= config.code_from and track is material.train
     leaf = state.corrections.leaf(index)
     moves_body, deepens = config.torso_lr > 0, config.relief_lr > 0
     for value in state.body.parameters.values():
@@ -157,7 +193,8 @@ def take_step(state: State, material: Material, schedule: Schedule, progress: fl
     state.relief.depth.requires_grad_(deepens)
     with torch.set_grad_enabled(correcting or moves_body or deepens):
         body = state.torso.pose(codes, track.rest[index : index + 1])
-        codes = state.corrections.apply(codes, leaf if correcting else leaf.detach())
+        if track is material.train:
+            codes = state.corrections.apply(codes, leaf if correcting else leaf.detach())
         vertices = pose_on_torso(head, material.rest, codes, body, state.relief.offsets())
         frames = triangle_frames(vertices, head.faces)
     world = to_world(state.gaussians, frames)
@@ -168,7 +205,13 @@ def take_step(state: State, material: Material, schedule: Schedule, progress: fl
         world.means, world.quats, world.scales, world.opacities, colours, track.camera(index, size),
         background=background, threads=threads, screen=screen,
     )  # fmt: skip
-    loss = photometric(splats.rgb[0], target, config.ssim_weight, threads=threads)
+    if driven is None or track is material.train:
+        loss = photometric(splats.rgb[0], target, config.ssim_weight, threads=threads)
+    else:
+        with torch.no_grad():
+            seen = pose_on_torso(head, material.rest, material.train.at(index), body, state.relief.offsets())
+        weight = agreement(head, seen, vertices.detach(), track.camera(index, size), driven.pixels, threads)
+        loss = driven_loss(splats.rgb[0], target, weight, config.ssim_weight, driven.coarse_weight, threads)
     if config.alpha_weight:
         sure = ((matte < 0.05) | (matte > 0.95)).float()
         loss = loss + config.alpha_weight * matte_loss(splats.alpha[0], matte, sure)
@@ -179,6 +222,8 @@ def take_step(state: State, material: Material, schedule: Schedule, progress: fl
     add_regularisers(
         state.gaussians, visible, state.mean_limit, state.scale_limit, config.mean_weight, config.scale_weight
     )
+    if driven is not None:
+        add_pull(state.gaussians, driven)
     with torch.no_grad():
         assert screen.grad is not None
         # In units of half the picture, as usual, so that both sizes count alike.
@@ -256,18 +301,28 @@ def show(
 
 
 def validate(state: State, material: Material, threads: int | None) -> float:
-    """PSNR (dB) over the foreground of the validation frames, with codes as tracked."""
-    size, count = state.config.size, len(material.train)
+    """PSNR (dB) over the foreground of the validation frames, with codes as tracked.
+
+    Where there is predicted motion, it is the mean of the figures under both.
+    """
     now = state.snapshot()
+    tracks = [material.validation, *([] if material.driven is None else [material.driven.validation])]
+    score = sum(_validated(state, material, now, track, threads) for track in tracks) / len(tracks)
+    if score > state.best_score:
+        state.best, state.best_score, state.best_step = now, score, state.step
+    return score
+
+
+def _validated(
+    state: State, material: Material, now: dict[str, Tensor], track: Track, threads: int | None
+) -> float:
+    size, count = state.config.size, len(material.train)
     square, pixels = 0.0, 0.0
-    for index in range(len(material.validation)):
+    for index in range(len(track)):
         image = torch.from_numpy(material.picture(count + index, size)).to(state.device).float() / 255
-        shown, _ = show(material.head, material.rest, now, material.validation, index, size, None, threads)
+        shown, _ = show(material.head, material.rest, now, track, index, size, None, threads)
         matte = image[..., 3:]
         on = (matte > 0.5).float()
         square += float(((shown.clamp(0, 1) - image[..., :3] * matte).square() * on).sum())
         pixels += 3 * float(on.sum())
-    score = psnr(square / max(pixels, 1))
-    if score > state.best_score:
-        state.best, state.best_score, state.best_step = now, score, state.step
-    return score
+    return psnr(square / max(pixels, 1))
