@@ -37,6 +37,10 @@ class NetworkConfig:
     """Share of activations dropped in training."""
     queries: int = 4
     """Learnable queries of the social module."""
+    draw_width: int = 96
+    """Channels of the head that draws."""
+    draw_steps: int = 6
+    """Euler steps of a draw."""
     reference_s: float = 3.0
     """Seconds at the clip's beginning that show the target's neutral face and style; metrics leave them out."""
 
@@ -46,7 +50,8 @@ class NetworkConfig:
         Raises:
             ConfigError: naming the field.
         """
-        for name in ("width", "layers", "heads", "feedforward", "reach", "queries", "reference_s"):
+        sizes = ("width", "layers", "heads", "feedforward", "reach", "queries", "draw_width", "draw_steps")
+        for name in (*sizes, "reference_s"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"network.{name} must be positive, it is {getattr(self, name)!r}.")
         if self.width % self.heads:

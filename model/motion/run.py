@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from model.motion.conversation import PERSONS, UNKNOWN, Conversation, Relation, partner_of
+from model.motion.draw import frame_noise, seed_of
 from model.motion.layout import MotionLayout
 from model.motion.network import Batch, MotionNetwork
 from model.motion.reference import describe, reference_frames
@@ -61,8 +62,12 @@ class Run:
         partner_motion: bool = True,
         reference: Mapping[str, np.ndarray] | None = None,
         audio: Mapping[str, np.ndarray] | None = None,
+        draw: int | None = None,
     ) -> dict[str, np.ndarray]:
-        """Motion of ``person`` over the whole conversation.
+        """Motion of ``person`` over the whole conversation: the mean, or a draw.
+
+        The mean is the best guess: what speech does not tell (blinks, nods) is averaged away. A draw does what the face
+        might; other seeds, other blinks.
 
         Args:
             conversation: both people; the target's own codes are looked at in the reference's frames alone.
@@ -72,6 +77,7 @@ class Run:
             partner_motion: let the network see the partner's codes, where they are valid; otherwise sound alone.
             reference: codes (T', d) of the same person from elsewhere, in place of the clip's beginning.
             audio: A and B -> (640 T,) float32, in place of the conversation's own sound.
+            draw: None for the mean; >= 0 for the draw of that seed. A and B get noise of their own.
 
         Returns:
             Group (``model.motion.layout.GROUPS``) -> (T, d) float32.
@@ -80,13 +86,83 @@ class Run:
             HeadMismatch: the conversation has another head's codes.
             DatasetError: its sound does not fit.
         """
+        self._same_head(conversation)
+        batch = self._batch(conversation, person, relation, partner_motion, reference, audio)
+        frames = conversation.num_frames
+        if draw is None:
+            return self.layout.unpack(self._whole(batch, frames, self.network.receptive, self._mean))
+        noise = frame_noise(seed_of(draw, PERSONS.index(person)), 0, frames, self.layout.size)
+
+        def drawn(part: Batch, span: slice) -> torch.Tensor:
+            return self.network.drawn(part, self._tensor(noise[span]))
+
+        return self.layout.unpack(self._whole(batch, frames, self.network.receptive_drawn, drawn))
+
+    def surprise(
+        self,
+        conversation: Conversation,
+        person: str,
+        *,
+        relation: Relation | None = None,
+        rounds: int = 8,
+        seed: int = 0,
+    ) -> np.ndarray:
+        """How little the person's true motion was to be expected, frame by frame.
+
+        The weighted error of the head that draws (``MotionNetwork.learn``) on the true motion, mean over groups of
+        columns and over ``rounds`` times, evenly spread in [0, 1). Times and noises depend on ``seed`` and person
+        alone: relations are compared in pairs, by the same noise.
+
+        Args:
+            conversation: both people.
+            person: A or B.
+            relation: as in :meth:`predict`.
+            rounds: times; the more, the less it is moved by the noise.
+            seed: of the noise.
+
+        Returns:
+            (T,) float32, lower for what was expected; 0 in frames that are not valid. Frames of the reference were
+            given away: leave them out by :meth:`evaluated`.
+
+        Raises:
+            HeadMismatch: the conversation has another head's codes.
+            DatasetError: its sound does not fit.
+        """
+        self._same_head(conversation)
+        batch = self._batch(conversation, person, relation, True, None, None)
+        frames, size = conversation.num_frames, self.layout.size
+        target = self.layout.pack(conversation.codes[person])
+        valid = conversation.valid[person]
+        which = PERSONS.index(person)
+        noise = np.stack([frame_noise(seed_of(seed * rounds + n, which), 0, frames, size) for n in range(rounds)])
+        times = (torch.arange(rounds, device=self.device, dtype=torch.float32) + 0.5) / rounds
+
+        def error(part: Batch, span: slice) -> torch.Tensor:
+            features = self.network.features(part)
+            mean = self.network.decoded(features, part)
+            true, known = self._tensor(target[span]), self._tensor(valid[span])
+            features, mean, true, known = (
+                value.expand(rounds, *value.shape[1:]) for value in (features, mean, true, known)
+            )
+            noises = torch.from_numpy(noise[:, span]).to(self.device)
+            return self.network.wrong(features, mean, true, known, times, noises).mean(0, keepdim=True)
+
+        found = self._whole(batch, frames, self.network.receptive + self.network.draw.receptive, error)
+        groups = [found[:, where].mean(axis=1) for _, where in self.layout.slices()]
+        return np.asarray(np.mean(groups, axis=0), np.float32)
+
+    def _same_head(self, conversation: Conversation) -> None:
         if conversation.head_model != self.head_model:
             raise HeadMismatch(
                 f"The run predicts codes of the head {self.head_model}, conversation {conversation.clip_id} has those "
                 f"of {conversation.head_model}."
             )
-        batch = self._batch(conversation, person, relation, partner_motion, reference, audio)
-        return self.layout.unpack(self._whole(batch, conversation.num_frames))
+
+    def _mean(self, part: Batch, span: slice) -> torch.Tensor:
+        return self.network(part)
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.array(array)[None]).to(self.device)
 
     def _batch(
         self,
@@ -137,13 +213,15 @@ class Run:
         return self._heard[key]
 
     @torch.inference_mode()
-    def _whole(self, batch: Batch, frames: int) -> np.ndarray:
+    def _whole(
+        self, batch: Batch, frames: int, margin: int, look: Callable[[Batch, slice], torch.Tensor]
+    ) -> np.ndarray:
         """(T, D), in pieces with as much of their surroundings as can matter: memory does not grow with T squared."""
         parts = []
         for start in range(0, frames, _CHUNK):
             stop = min(start + _CHUNK, frames)
-            low, high = max(start - self.network.receptive, 0), min(stop + self.network.receptive, frames)
-            found = self.network(_span(batch, low, high, self.encoder.per_frame).to(self.device))[0]
+            low, high = max(start - margin, 0), min(stop + margin, frames)
+            found = look(_span(batch, low, high, self.encoder.per_frame).to(self.device), slice(low, high))[0]
             parts.append(found[start - low : stop - low].float().cpu().numpy())
         return np.concatenate(parts)
 

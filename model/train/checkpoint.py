@@ -20,8 +20,8 @@ from rsat_data.config import from_mapping
 from rsat_data.errors import ConfigError, RunError
 from rsat_data.files import keep_state
 
-VERSION = "1"
-"""Of the files of a run."""
+VERSION = "2"
+"""Of the files of a run. 1: networks that could not draw."""
 RUN_FILE, LAST, BEST = "run.json", "last.safetensors", "best.safetensors"
 
 
@@ -77,7 +77,7 @@ def read_facts(folder: Path) -> RunFacts:
         )
     try:
         sections = values.pop("config")
-        config = RunConfig(**{name: from_mapping(cls, sections[name], where=name) for name, cls in SECTIONS.items()})
+        config = RunConfig(**{name: from_mapping(cls, sections.get(name, {}), where=name) for name, cls in SECTIONS.items()})
         return RunFacts(config=config, **values)
     except (ConfigError, KeyError, TypeError) as error:
         raise RunError(f"{path} is not a run's description: {error}.", path=path) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from model.motion.config import NetworkConfig, SpeechConfig
+from model.train.appearance_config import AppearanceConfig
 from rsat_data.errors import ConfigError
 
 
@@ -24,6 +25,9 @@ class LossConfig:
     """Squared error of what changes between frames, all groups together."""
     lips: float = 1.0
     """Squared distance of lip vertices, through the head model."""
+
+    draw: float = 1.0
+    """Error of the head that draws what the mean leaves out; 0 trains none, so a draw is the mean."""
 
     def __post_init__(self) -> None:
         """Refuse weights below zero.
@@ -108,7 +112,12 @@ class RunConfig:
     """What is minimised."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """The loop."""
+    appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
+    """Stage 2."""
 
 
-SECTIONS = {"speech": SpeechConfig, "network": NetworkConfig, "loss": LossConfig, "train": TrainConfig}
+SECTIONS = {
+    "speech": SpeechConfig, "network": NetworkConfig, "loss": LossConfig, "train": TrainConfig,
+    "appearance": AppearanceConfig,
+}  # fmt: skip
 """Sections of a configuration file."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.motion.network import MotionNetwork
+from model.motion.network import Batch, MotionNetwork
 from model.train import checkpoint
 from model.train.config import TrainConfig
 from model.train.devices import Devices
@@ -101,7 +101,7 @@ def train(
         state = _load(folder, named, average, optimiser, trained)
     # Modules that stay as they are do not drop anything either: what later ones learn from is what they will get.
     frozen = [m for m in network.children() if not any(p.requires_grad for p in m.parameters())]
-    called = devices.prepare(network)
+    called = devices.prepare(_Objective(network))
     started = time.perf_counter()
     while state.step < config.steps and not state.done:
         network.train()
@@ -113,9 +113,10 @@ def train(
             group["lr"] = config.lr * share * group["share"]
         with torch.random.fork_rng(devices=[devices.device] if devices.device.type == "cuda" else []):
             torch.manual_seed((config.seed * 1_000_003 + state.step) * 4099 + devices.rank)
+            times, noise = _flow(example, torch.default_generator)
             with devices.autocast():
-                predicted = called(example.inputs)
-            terms = losses(predicted, example)
+                predicted, error = called(example.inputs, example.target, example.mask, times, noise)
+            terms = losses(predicted, example) | losses.drawn(error, example.mask)
             loss = torch.stack(list(terms.values())).sum()
         values = {"loss": float(loss.detach()), **{name: float(value.detach()) for name, value in terms.items()}}
         optimiser.zero_grad(set_to_none=True)
@@ -187,6 +188,29 @@ def _example(windows: Windows, config: TrainConfig, step: int, devices: Devices,
     return replace(example, inputs=inputs).to(devices.device)
 
 
+def _flow(example: Example, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Times (B,) spread evenly over [0, 1) and noise (B, T, D) for the head that draws; drawn on the CPU."""
+    count = len(example.target)
+    places = (torch.rand(1, generator=generator) + torch.randperm(count, generator=generator)) / count
+    noise = torch.randn(example.target.shape, generator=generator)
+    device = example.target.device
+    return places.remainder(1.0).to(device), noise.to(device)
+
+
+class _Objective(nn.Module):
+    """What is called in training: both outputs at once, so that several devices average all gradients."""
+
+    def __init__(self, network: MotionNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self, inputs: Batch, target: Tensor, known: Tensor, time: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As ``MotionNetwork.learn``."""
+        return self.network.learn(inputs, target, known, time, noise)
+
+
 @torch.inference_mode()
 def _validate(
     network: MotionNetwork,
@@ -211,9 +235,11 @@ def _validate(
                 unknown = torch.zeros_like(example.inputs.relation)
                 example = replace(example, inputs=replace(example.inputs, relation=unknown))
             example = example.to(devices.device)
+            # Always the same times and noises, so that validations can be compared.
+            times, noise = _flow(example, torch.Generator().manual_seed(start))
             with devices.autocast():
-                predicted = network(example.inputs)
-            for name, value in losses(predicted, example).items():
+                predicted, error = network.learn(example.inputs, example.target, example.mask, times, noise)
+            for name, value in (losses(predicted, example) | losses.drawn(error, example.mask)).items():
                 totals[name] = totals.get(name, 0.0) + float(value) * len(numbers) / len(windows)
     return {"loss": sum(totals.values()), **totals}
 

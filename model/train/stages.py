@@ -27,7 +27,7 @@ from model.train.store import Store, open_store, statistics
 from model.train.windows import Windows
 from rsat_data.errors import DatasetError, HeadMismatch, RunError
 
-_DECODER = ("decode.", "norm_out.", "out.", "trust")
+_DECODER = ("decode.", "norm_out.", "out.", "draw.", "trust")
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,6 +241,8 @@ def run_stage(
     else:
         _take_over(network, run)
         groups = _social_groups(network, config.train.decoder_rate, config.train.base_rate)
+    if not config.loss.draw:  # what nothing is learnt about stays as it is
+        groups = [([name for name in names if not name.startswith("draw.")], share) for names, share in groups]
     losses = Losses(
         config.loss,
         prepared.layout,

@@ -80,7 +80,7 @@ def test_stage_three_leaves_what_is_frozen_and_hears_the_relation(talks: Path, t
     first = checkpoint.read(tmp_path / "stage1" / checkpoint.BEST)[0]
     after = trained(prepared, tmp_path, 3)
     changed = {n for n, v in first.items() if not torch.equal(v, after[n])}
-    behind = ("network.decode.", "network.norm_out.", "network.out.", "network.trust")
+    behind = ("network.decode.", "network.norm_out.", "network.out.", "network.draw.", "network.trust")
     assert changed and all(name.startswith(behind) for name in changed)
     assert after["network.social.gate.weight"].abs().sum() > 0
     talk = conversations(talks, "test")[0]
