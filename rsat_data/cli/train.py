@@ -154,7 +154,7 @@ def _config(file: Path | None, settings: tuple[str, ...], folder: Path, *, resum
         own = asdict(checkpoint.read_facts(folder).config)
         given = merge(read_yaml(file, what="configuration file") if file else {}, parse_sets(settings))
         values = merge(own, given)
-        sections = {name: from_mapping(cls, values[name], where=name) for name, cls in SECTIONS.items()}
+        sections = {name: from_mapping(cls, values.get(name, {}), where=name) for name, cls in SECTIONS.items()}
     return RunConfig(**sections)
 
 
