@@ -18,7 +18,7 @@ Formats:
 
 \b
 Examples:
-  rsat-data import --format dualtalk --head flame2020 dualtalk/train --out my_dataset
+  rsat-data import --format dualtalk --head flame2020 --own-splits dualtalk --out my_dataset
   rsat-data import --format vhap my_sequence --audio my_sequence.wav --own-audio --out my_dataset
   rsat-data import --format metrical output/actor --silence --out my_dataset
 
@@ -53,6 +53,7 @@ What each format keeps and loses: docs/dialects.md.
 @click.option("--consent", help="Number of the consent, where no sidecar says it.")
 @click.option("--language", help="ISO 639-1 code, where no sidecar says it.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides the splits.")
+@click.option("--own-splits", is_flag=True, help="Take splits from folders called train, validation, test.")
 @click.option("--max-failed", default="5%", show_default=True, metavar="N|N%", help="Exit with 3 when more failed.")
 @click.option("--replace", is_flag=True, help="Replace the dataset that OUT holds.")
 @click.option("--dry-run", is_flag=True, help="Show what would be imported, and stop.")

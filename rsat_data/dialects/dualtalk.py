@@ -2,7 +2,8 @@
 
 The npz has the names of DECA's family: shape (T, 100), exp (T, 50), pose (T, 6) = head and jaw, cam (T, 3), tex, light,
 25 frames a second. Speaker 1 becomes person A. A speaker with a voice and no codes stays in the conversation, with
-codes at rest that are marked invalid in every frame.
+codes at rest that are marked invalid in every frame. ``<id>`` is ``<video>_sub_video_<number>``: clips of one video may
+show the same people.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ def find(path: Path) -> list[Unit]:
         match = _NAME.fullmatch(file.stem)
         if match and file.suffix in (".npz", ".wav"):
             groups.setdefault(file.parent / match["clip"], []).append(file)
-    return [Unit(stem.name, stem, tuple(members)) for stem, members in sorted(groups.items())]
+    return [
+        Unit(stem.name, stem, tuple(members), recording=stem.name.split("_sub_video_")[0])
+        for stem, members in sorted(groups.items())
+    ]
 
 
 def read(unit: Unit, options: ReadOptions) -> Recording:

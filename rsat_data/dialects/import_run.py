@@ -17,6 +17,7 @@ import numpy as np
 from rsat_data.content import content_hash, file_sha256
 from rsat_data.dialects import files, register
 from rsat_data.dialects.heads import require_head, resolve_head
+from rsat_data.dialects.own_splits import Placed, decide, without_ood
 from rsat_data.dialects.rows import Assembled, Facts, assemble, write_part
 from rsat_data.dialects.track import HeadNeeded, ReadOptions, Recording, Unit, find_model
 from rsat_data.errors import EXIT_OK, EXIT_QUARANTINE, HeadMismatch, RsatError, SourceError, StageError, UsageError
@@ -26,6 +27,8 @@ from rsat_data.publish import Published, publish
 
 EXTRAS_FOLDER = "imported"
 """Folder in ``meta`` with what the dataset has no column for: ``<row_id>.npz``."""
+NOTES_SHOWN = 20
+"""Notes that are printed; a large data set has one a file."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class ImportOptions:
     """Language spoken, where no sidecar says it."""
     seed: int = 0
     """Decides the splits."""
+    own_splits: bool = False
+    """Take the splits from the names of folders."""
     max_failed: str = "5%"
     """Exit with 3 when more units than this failed."""
     replace: bool = False
@@ -90,6 +95,8 @@ class Result:
     extras: dict[str, Path] = field(default_factory=dict)
     heads: dict[str, str] = field(default_factory=dict)
     """Head id -> the first unit that has it."""
+    placed: list[Placed] = field(default_factory=list)
+    """What decides the split of every clip."""
 
 
 def run_import(options: ImportOptions) -> int:
@@ -107,6 +114,10 @@ def run_import(options: ImportOptions) -> int:
     allowed = parse_max_failed(options.max_failed)
     dialect = register.get(options.format)
     found = _find(options, dialect)
+    own: Mapping[Path, str] = {}
+    result = Result()
+    if options.own_splits:
+        found, own, result.notes = without_ood(found)
     read_options = _read_options(options, dialect)
     if options.dry_run:
         _show(options, found, read_options.head)
@@ -115,7 +126,6 @@ def run_import(options: ImportOptions) -> int:
         raise UsageError(
             f"{options.out} already holds a dataset.", hint="Name a new folder, or replace it with --replace."
         )
-    result = Result()
     work = options.out / ".work"
     work.mkdir(parents=True, exist_ok=True)
     try:
@@ -125,9 +135,11 @@ def run_import(options: ImportOptions) -> int:
         ):
             bar = bars.bar("import", float(len(found)), "files")
             seen: dict[str, str] = {}
+            for note in result.notes:
+                bars.say(f"note: {note}")
             for number, (unit, root) in enumerate(found):
                 folder = Path(scratch) / f"{number:06d}"
-                _import_unit(unit, root, dialect, read_options, options, folder, seen, result, bars)
+                _import_unit(unit, root, dialect, read_options, options, folder, seen, result, bars, own)
                 bar.advance()
             if not result.parts:
                 first = result.quarantine[0]
@@ -206,6 +218,7 @@ def _import_unit(
     seen: dict[str, str],
     result: Result,
     bars: Bars,
+    own: Mapping[Path, str],
 ) -> None:
     """Import one unit, or note why it cannot be."""
     scratch = folder.with_name(f"{folder.name}-media")
@@ -236,11 +249,23 @@ def _import_unit(
         return
     result.heads.setdefault(head, unit.name)
     result.parts.append(folder)
-    result.notes += [note for note in assembled.notes if note not in result.notes]
+    new = [note for note in assembled.notes if note not in result.notes]
+    for note in new[: max(NOTES_SHOWN - len(result.notes), 0)]:
+        bars.say(f"note: {note}")
+    if len(result.notes) < NOTES_SHOWN <= len(result.notes) + len(new):
+        bars.say("note: further notes are in meta/import.json")
+    result.notes += new
     result.extras |= _save_extras(assembled, folder)
     result.sources.append(_source(unit, facts, assembled))
-    for note in assembled.notes:
-        bars.say(f"note: {note}")
+    result.placed.append(_placed(unit, assembled, own.get(unit.path, "")))
+
+
+def _placed(unit: Unit, assembled: Assembled, own: str) -> Placed:
+    """What decides the split of an imported unit."""
+    clip = assembled.clip
+    subjects = tuple(row["subject_id"] for row in assembled.rows)
+    source = unit.recording or clip["source_id"]
+    return Placed(unit.name, subjects, clip["dyad_id"], source, clip["kinship"], clip["num_frames"], own)
 
 
 def _one_head(heads: Mapping[str, str], head: str, unit: Unit) -> None:
@@ -352,6 +377,10 @@ class _Lazy(Mapping[str, bytes]):
 def _publish(options: ImportOptions, result: Result, bars: Bars) -> Published:
     from rsat_data.card import DatasetInfo
 
+    keep, notes = decide(result.placed, options.seed)
+    for note in notes:
+        bars.say(f"note: {note}")
+    result.notes += notes
     about = {"options": options.deciding(), "heads": sorted(result.heads), "notes": result.notes}
     text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
     bar = bars.bar("publish", 1.0, "datasets")
@@ -359,6 +388,7 @@ def _publish(options: ImportOptions, result: Result, bars: Bars) -> Published:
         result.parts,
         options.out,
         seed=options.seed,
+        keep_splits=keep,
         sources=result.sources,
         quarantine=result.quarantine,
         info=DatasetInfo(
@@ -375,6 +405,7 @@ def _report(options: ImportOptions, result: Result, published: Published, units:
         "out": str(options.out),
         "units": units,
         "rows": rows,
+        "splits": dict(published.rows),
         "clips": published.clips,
         "head_model": next(iter(result.heads)),
         "quarantined": [_told(record) for record in result.quarantine],
@@ -383,7 +414,8 @@ def _report(options: ImportOptions, result: Result, published: Published, units:
     if options.as_json:
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
         return
-    click.echo(f"{rows} rows of {published.clips} clips in {options.out}, head {facts['head_model']}")
+    splits = ", ".join(f"{name} {count}" for name, count in published.rows.items())
+    click.echo(f"{rows} rows of {published.clips} clips in {options.out} ({splits}), head {facts['head_model']}")
     if result.quarantine:
         click.echo(f"{len(result.quarantine)} of {units} units could not be imported; see meta/quarantine.parquet")
     click.echo(f"Next: rsat-data validate {options.out}")

@@ -98,6 +98,8 @@ class Unit:
     """File or folder that stands for it: a sidecar ``<path>.yaml`` is looked for beside it."""
     files: tuple[Path, ...]
     """Every file that decides the result; hashed, they name the source."""
+    recording: str = ""
+    """What the clip was cut from, where names tell; clips of one recording stay in one split where splits are drawn."""
 
 
 @dataclass(frozen=True)
