@@ -50,10 +50,17 @@ def standing(
     Returns:
         Complete codes (1, .), a camera of 512 x 512 pixels, and the middle of the head (1, 3), metres.
     """
+    return standing_shape(head, avatar.shape, codes)
+
+
+def standing_shape(
+    head: HeadModel, shape: Tensor, codes: CodesLike | None = None
+) -> tuple[dict[str, Tensor], Camera, Tensor]:
+    """:func:`standing` for a shape code (S,) without an avatar."""
     given = complete_codes(head, {"rotation": torch.zeros(1, 3), **(codes or {})})
     given["rotation"] = given["translation"] = torch.zeros(1, 3, device=head.device)
     ahead = torch.tensor([[0.0, 0.0, _DISTANCE_M]], device=head.device)
-    given["translation"] = ahead - middle(avatar, head, given)
+    given["translation"] = ahead - _middle(head, shape, given)
     focal = 512 * _DISTANCE_M / _FIELD_M
     return given, Camera(focal, focal, 256.0, 256.0, 512, 512), ahead
 
@@ -64,9 +71,14 @@ def middle(avatar: Avatar, head: HeadModel, codes: CodesLike) -> Tensor:
 
     Across and in depth it is where the ears are; in height it puts the top of the mesh near the picture's.
     """
+    return _middle(head, avatar.shape, codes)
+
+
+@torch.no_grad()
+def _middle(head: HeadModel, shape: Tensor, codes: CodesLike) -> Tensor:
     given = complete_codes(head, codes)
     mean = {name: value.mean(0, keepdim=True) for name, value in given.items() if name != "torso"}
-    vertices, joints = head.pose(avatar.shape.to(head.device), **mean)
+    vertices, joints = head.pose(shape.to(head.device), **mean)
     centre = joints[:, _HEAD_JOINT].clone()
     centre[:, 1] = vertices[..., 1].min() - _HAIR_M + _FIELD_M / 2
     return centre
