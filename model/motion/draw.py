@@ -49,8 +49,11 @@ def seed_of(draw: int, person: int) -> int:
 
 
 def error_weight(time: Tensor) -> Tensor:
-    """What squared errors of the expected residual count at times (...): the error of the velocity, bounded."""
-    return 1 / (1 - time).clamp(min=LEAST).square()
+    """What squared errors of the expected residual count at times (...): the error of the velocity, bounded.
+
+    1 on average over [0, 1).
+    """
+    return 1 / (1 - time).clamp(min=LEAST).square() / (2 / LEAST - 1)
 
 
 class DrawHead(nn.Module):

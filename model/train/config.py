@@ -101,6 +101,34 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class AugmentConfig:
+    """How log-mel features of the training windows are changed; other encoders' features stay as they are."""
+
+    gain_db: float = 6.0
+    """Louder or quieter by at most this."""
+    tilt_db: float = 6.0
+    """The highest band against the lowest, by at most this."""
+    warp: float = 0.1
+    """Frequencies are stretched or squeezed by at most this share: another throat."""
+    hole_bands: int = 6
+    """At most so many bands are silenced over the whole window."""
+    hole_frames: int = 3
+    """At most so many frames are silenced."""
+
+    def __post_init__(self) -> None:
+        """Refuse values below zero.
+
+        Raises:
+            ConfigError: naming the field.
+        """
+        for name, value in vars(self).items():
+            if not value >= 0:
+                raise ConfigError(f"augment.{name} must not be negative, it is {value!r}.")
+        if self.hole_bands > 32:
+            raise ConfigError(f"augment.hole_bands must be at most 32, it is {self.hole_bands}.")
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything that decides a run besides its data."""
 
@@ -112,12 +140,14 @@ class RunConfig:
     """What is minimised."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """The loop."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Other voices from the same words."""
     appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
     """Stage 2."""
 
 
 SECTIONS = {
     "speech": SpeechConfig, "network": NetworkConfig, "loss": LossConfig, "train": TrainConfig,
-    "appearance": AppearanceConfig,
+    "augment": AugmentConfig, "appearance": AppearanceConfig,
 }  # fmt: skip
 """Sections of a configuration file."""

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from model.motion.network import Batch, MotionNetwork
 from model.train import checkpoint
-from model.train.config import TrainConfig
+from model.train.augment import augmented
+from model.train.config import AugmentConfig, TrainConfig
 from model.train.devices import Devices
 from model.train.losses import Losses
 from model.train.windows import Example, Windows, order
@@ -64,6 +65,7 @@ def train(
     *,
     relation: bool,
     resume: bool,
+    augment: AugmentConfig | None = None,
     report: Report = lambda step, values: None,
 ) -> Outcome:
     """Train ``network`` in place of its kept weights in ``folder``.
@@ -78,6 +80,7 @@ def train(
         devices: where.
         relation: give the network relations (stage 3); otherwise all are unknown.
         resume: go on from the last checkpoint.
+        augment: how features of speech are changed; None leaves them as they are.
         report: told losses after each step, and validation losses under ``validation/...``.
 
     Raises:
@@ -107,7 +110,7 @@ def train(
         network.train()
         for module in frozen:
             module.eval()
-        example = _example(data.training, config, state.step, devices, relation=relation)
+        example = _example(data.training, config, augment, state.step, devices, relation=relation)
         share = _schedule(config, state.step)
         for group in optimiser.param_groups:
             group["lr"] = config.lr * share * group["share"]
@@ -121,8 +124,10 @@ def train(
         values = {"loss": float(loss.detach()), **{name: float(value.detach()) for name, value in terms.items()}}
         optimiser.zero_grad(set_to_none=True)
         devices.backward(loss)
-        norm = nn.utils.clip_grad_norm_([named[name] for name in trained], config.clip)
-        if not math.isfinite(values["loss"]) or not math.isfinite(float(norm)):
+        # The head that draws apart: its gradients would decide how far the mean steps.
+        parts = [[named[n] for n in trained if n.startswith("draw.") == own] for own in (False, True)]
+        norms = [float(nn.utils.clip_grad_norm_(part, config.clip)) for part in parts if part]
+        if not all(map(math.isfinite, (values["loss"], *norms))):
             raise RunError(
                 f"The loss is no longer finite at step {state.step}.",
                 hint="Lower train.lr, or start with another train.seed.",
@@ -170,7 +175,9 @@ def _schedule(config: TrainConfig, step: int) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(way, 1.0)))
 
 
-def _example(windows: Windows, config: TrainConfig, step: int, devices: Devices, *, relation: bool) -> Example:
+def _example(
+    windows: Windows, config: TrainConfig, augment: AugmentConfig | None, step: int, devices: Devices, *, relation: bool
+) -> Example:
     numbers = order(config.seed, step, config.batch, len(windows))[devices.rank :: devices.world]
     rng = np.random.default_rng([config.seed, 7, step, devices.rank])
     example = windows.example(numbers, rng)
@@ -185,6 +192,8 @@ def _example(windows: Windows, config: TrainConfig, step: int, devices: Devices,
         reference_known=inputs.reference_known & shown,
         relation=torch.where(unnamed[:, None], 0, inputs.relation) if relation else torch.zeros_like(inputs.relation),
     )
+    if augment is not None:
+        inputs = augmented(inputs, augment, rng, windows.store.per_frame)
     return replace(example, inputs=inputs).to(devices.device)
 
 

@@ -13,6 +13,8 @@ HOP, WINDOW, FFT = 160, 400, 512
 """Samples between columns, samples a column sees, length of its transform."""
 FLOOR = 1e-6
 """Power below which all is silence: -60 dB of a full-scale sine in one band."""
+OFFSET, SPREAD = 8.0, 6.0
+"""Features are (ln power + OFFSET) / SPREAD: ln(1e-6) = -13.8 is silence, speech lies around -6."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,7 @@ class LogMel:
             spectrum = np.fft.rfft(frames[start : start + 4096] * np.hanning(WINDOW).astype(np.float32), FFT, axis=1)
             power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32) / (WINDOW / 4) ** 2
             rows.append(np.log(power @ _bands(self.bands) + FLOOR))
-        # ln(1e-6) = -13.8 is silence, speech lies around -6.
-        return ((np.concatenate(rows) + 8.0) / 6.0).astype(np.float32)
+        return ((np.concatenate(rows) + OFFSET) / SPREAD).astype(np.float32)
 
 
 @lru_cache
