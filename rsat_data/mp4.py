@@ -33,7 +33,7 @@ def write_video(
         fps: frames/s.
         crf: constant rate factor of x264, 0 (lossless) to 51.
         preset: x264's speed preset.
-        audio: optional mono (N,) float in [-1, 1] or int16, written as AAC from the first frame on.
+        audio: optional mono (N,) or stereo (2, N), float in [-1, 1] or int16, written as AAC from the first frame on.
         sample_rate: of ``audio``, Hz.
 
     Returns:
@@ -51,8 +51,9 @@ def write_video(
 
 
 def _as_float(samples: np.ndarray) -> np.ndarray:
-    """Mono samples as float32 in [-1, 1]; int16 is scaled by 2^-15."""
-    return samples.astype(np.float32) / 32768.0 if samples.dtype == np.int16 else samples.astype(np.float32)
+    """Samples (C, N) as float32 in [-1, 1]; int16 is scaled by 2^-15."""
+    scaled = samples.astype(np.float32) / 32768.0 if samples.dtype == np.int16 else samples.astype(np.float32)
+    return scaled if scaled.ndim == 2 else scaled[None]
 
 
 class VideoWriter:
@@ -110,6 +111,11 @@ class VideoWriter:
         self.num_frames += 1
         self._write_audio(until_s=float(self.num_frames / self._rate))
 
+    def add_sound(self, audio: np.ndarray) -> None:
+        """More sound behind what there is, with as many channels; for writers that were made with ``audio``."""
+        assert self._audio is not None
+        self._audio = np.concatenate([self._audio, _as_float(audio)], axis=1)
+
     def close(self) -> None:
         """Flush the encoders and finish the file."""
         try:
@@ -135,22 +141,28 @@ class VideoWriter:
         context.options = {"crf": str(self._crf), "preset": self._preset, "flags": "+bitexact"}
         if self._audio is not None:
             self._sound = self._container.add_stream("aac", rate=self._sample_rate)
-            self._sound.codec_context.layout = "mono"
+            self._sound.codec_context.layout = "mono" if len(self._audio) == 1 else "stereo"
             self._sound.codec_context.options = {"flags": "+bitexact"}
-            self._sound.bit_rate = 64_000
+            self._sound.bit_rate = 64_000 * len(self._audio)
 
     def _write_audio(self, until_s: float | None) -> None:
         """Encode sound up to a time, so that it lies beside the picture in the file; None for all of it."""
         if self._audio is None:
             return
-        end = len(self._audio) if until_s is None else min(len(self._audio), int(until_s * self._sample_rate))
-        while self._audio_done < end and (until_s is None or self._audio_done + _AUDIO_FRAME <= end):
-            block = self._audio[None, self._audio_done : self._audio_done + _AUDIO_FRAME]
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout="mono")
+        left = self._audio.shape[1]
+        if until_s is not None:
+            left = min(left, int(until_s * self._sample_rate) - self._audio_done)
+        while left >= _AUDIO_FRAME or (until_s is None and left > 0):
+            block = self._audio[:, :_AUDIO_FRAME]
+            layout = self._sound.codec_context.layout.name
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout=layout)
             frame.sample_rate = self._sample_rate
             frame.pts = self._audio_done
             frame.time_base = Fraction(1, self._sample_rate)
             self._container.mux(self._sound.encode(frame))
+            # What was written is let go of: a view of the rest.
+            self._audio = self._audio[:, block.shape[1] :]
             self._audio_done += block.shape[1]
+            left -= block.shape[1]
         if until_s is None:
             self._container.mux(self._sound.encode(None))

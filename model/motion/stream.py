@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from model.motion.conversation import PERSONS, SAMPLES_PER_FRAME, UNKNOWN, Relation, partner_of
+from model.motion.draw import frame_noise, seed_of
 from model.motion.layers import Memory
 from model.motion.network import Batch
 from model.motion.reference import describe
@@ -144,7 +145,12 @@ class Stream:
 
     def _predicted(self, batch: Batch, count: int) -> torch.Tensor:
         """(2, n, D) of the two."""
-        return self.run.network(batch, self._memory)
+        network = self.run.network
+        if self.seed is None:
+            return network(batch, self._memory)
+        size = self.run.layout.size
+        noise = [frame_noise(seed_of(self.seed, i), self.frames, count, size) for i in range(len(PERSONS))]
+        return network.drawn(batch, torch.from_numpy(np.stack(noise)).to(self.run.device), self._memory)
 
 
 def require_causal(run: Run) -> None:
