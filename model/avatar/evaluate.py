@@ -106,6 +106,7 @@ def evaluate(
     show: Callable[[Track, int], Tensor],
     *,
     floors: bool = True,
+    still: bool = True,
     perceptual: StLpips | None = None,
     threads: int = 1,
 ) -> dict[str, dict[str, float]]:
@@ -117,6 +118,7 @@ def evaluate(
         test: frames held out; at most ``TEST_FRAMES`` of them are used.
         show: a track of held-out frames and an index -> the avatar's picture (S, S, 3) on black, on the CPU.
         floors: judge the floors too.
+        still: judge the avatar with a torso that was not tracked too.
         perceptual: weights of ST-LPIPS; None leaves it out. It needs pictures of at least 32 x 32.
         threads: for decoding.
 
@@ -128,7 +130,7 @@ def evaluate(
     chosen = [test[i] for i in _some(len(test), TEST_FRAMES)]
     track = make_track(footage, chosen)
     methods: dict[str, Callable[[int], Tensor]] = {"avatar": lambda index: show(track, index)}
-    if "torso" in track.codes:
+    if still and "torso" in track.codes:
         blind = replace(track, codes={name: value for name, value in track.codes.items() if name != "torso"})
         methods["avatar_still"] = lambda index: show(blind, index)
     if floors:

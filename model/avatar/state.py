@@ -306,11 +306,16 @@ def validate(state: State, material: Material, threads: int | None) -> float:
     Where there is predicted motion, it is the mean of the figures under both.
     """
     now = state.snapshot()
-    tracks = [material.validation, *([] if material.driven is None else [material.driven.validation])]
-    score = sum(_validated(state, material, now, track, threads) for track in tracks) / len(tracks)
+    score = validation_score(state, material, now, threads)
     if score > state.best_score:
         state.best, state.best_score, state.best_step = now, score, state.step
     return score
+
+
+def validation_score(state: State, material: Material, now: dict[str, Tensor], threads: int | None) -> float:
+    """What :func:`validate` gives, of any snapshot."""
+    tracks = [material.validation, *([] if material.driven is None else [material.driven.validation])]
+    return sum(_validated(state, material, now, track, threads) for track in tracks) / len(tracks)
 
 
 def _validated(

@@ -173,6 +173,12 @@ class Conversations(Sequence[Conversation]):
         """Clips of one person, which are no conversations."""
         self.frames: tuple[int, ...] = tuple(int(columns["num_frames"][a]) for a, _ in self._pairs)
         """T of every conversation."""
+        names = columns["row_id"]
+        self._places = {names[pair[k]]: (i, "AB"[k]) for i, pair in enumerate(self._pairs) for k in (0, 1)}
+
+    def place_of(self, row_id: str) -> tuple[int, str] | None:
+        """Number of the conversation that a row belongs to, and which person it is; None for clips of one person."""
+        return self._places.get(row_id)
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -185,14 +191,20 @@ class Conversations(Sequence[Conversation]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         a, b = self._pairs[index]
-        return _join(self._rows[a], self._rows[b])
+        return conversation_of(self._rows[a], self._rows[b])
 
     def __iter__(self) -> Iterator[Conversation]:
         for index in range(len(self)):
             yield self[index]
 
 
-def _join(a: reader.Row, b: reader.Row) -> Conversation:
+def conversation_of(a: reader.Row, b: reader.Row) -> Conversation:
+    """The conversation of the two rows, of A and of B, of a clip.
+
+    Raises:
+        DatasetError: they do not fit together, or hold what is not finite.
+        HeadMismatch: their codes are of different lengths.
+    """
     rows = {"A": a, "B": b}
     frames = int(a["num_frames"])
     if int(b["num_frames"]) != frames:

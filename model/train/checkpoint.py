@@ -77,8 +77,8 @@ def read_facts(folder: Path) -> RunFacts:
         )
     try:
         sections = values.pop("config")
-        given = {name: from_mapping(cls, sections.get(name, {}), where=name) for name, cls in SECTIONS.items()}
-        config = RunConfig(**given)
+        given = [(name, cls, sections.get(name, {})) for name, cls in SECTIONS.items()]
+        config = RunConfig(**{name: from_mapping(cls, found, where=name) for name, cls, found in given})
         return RunFacts(config=config, **values)
     except (ConfigError, KeyError, TypeError) as error:
         raise RunError(f"{path} is not a run's description: {error}.", path=path) from error

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from model.head import HeadModel
     from model.train.config import RunConfig
+    from model.train.devices import Devices
+    from rsat_data.progress import Bars
 
 _PATH = click.Path(path_type=Path)
 
@@ -25,18 +27,22 @@ Examples:
   rsat-data train-baseline --dataset talks --run my_run
   rsat-data train-baseline --dataset talks --run my_run --stage 1 --set train.steps=500
   rsat-data train-baseline --dataset talks --run my_run --resume
+  rsat-data train-baseline --dataset filmed --run my_run --stage 2 --set appearance.budget_s=60
 
 \b
-Stages: 1 both people's speech and the partner's motion to this person's motion; 3 the relation, by the social module,
-on top of stage 1. Each leaves RUN/stageN/best.safetensors. Settings: --set SECTION.KEY=VALUE or the same in a YAML
-file; sections speech, network, loss, train (docs/training.md). Stopped? The same command with --resume goes on.
+Stages: 1 both people's speech and the partner's motion to this person's motion; 2 the subjects' avatars, where the
+dataset has some, refined under that motion; 3 the relation, by the social module, on top of stage 1. 1 and 3 leave
+RUN/stageN/best.safetensors, 2 leaves RUN/stage2/SUBJECT. Settings: --set SECTION.KEY=VALUE or the same in a YAML file;
+sections speech, network, loss, train, appearance (docs/training.md). Stopped? The same command with --resume goes on.
 """
 
 
 @click.command(epilog=EPILOG)
 @click.option("--dataset", type=_PATH, required=True, help="A dataset with train and validation splits.")
 @click.option("--run", "folder", type=_PATH, required=True, help="Folder for weights and logs; made if missing.")
-@click.option("--stage", type=click.Choice(["1", "3", "all"]), default="all", show_default=True, help="What to train.")
+@click.option(
+    "--stage", type=click.Choice(["1", "2", "3", "all"]), default="all", show_default=True, help="What to train."
+)
 @click.option("--config", "file", type=_PATH, help="YAML file with settings.")
 @click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Set one option; repeatable.")
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N", help="Where to compute.")
@@ -44,7 +50,7 @@ file; sections speech, network, loss, train (docs/training.md). Stopped? The sam
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def train_baseline(**options: Any) -> int:
-    """Train the reference model: speech of two people, and their relation, to motion.
+    """Train the reference model: speech of two people, and their relation, to motion and pictures.
 
     A baseline after the abstract of RSATalker; what its stages contain is our reading. Runs on a CPU; a GPU is used
     where there is one. With the same settings and data, a CPU gives the same weights to the bit, stopped and resumed or
@@ -58,6 +64,9 @@ def train_baseline(**options: Any) -> int:
         click.echo(json.dumps(result, indent=2))
     else:
         for name, stage in result["stages"].items():
+            if name == "2":
+                click.echo(f"stage 2: {stage['says']} ({stage['seconds']:.0f} s)")
+                continue
             best, step = stage["best"], stage["best_step"]
             judged = "" if best is None else f", validation loss {best:.3f} at step {step}"
             early = ", stopped early" if stage["stopped_early"] else ""
@@ -86,12 +95,20 @@ def run_training(
     from model.train import checkpoint
     from model.train.devices import open_devices
     from model.train.stages import check, prepare, run_stage
+    from rsat_data import appearance
     from rsat_data.progress import Bars
 
     config = _config(file, settings, folder, resume=resume)
-    stages = {"1": [1], "3": [3], "all": [1, 3]}[stage]
+    stages = {"1": [1], "2": [2], "3": [3], "all": [1, 2, 3]}[stage]
     talks = check(dataset, config, social=3 in stages)
+    bare = ""
+    if stage == "2":
+        appearance.require_sitters(dataset)
+    elif stage == "all" and not appearance.sitters(dataset):
+        stages = [1, 3]
+        bare = f"{dataset} has no avatars, so stage 2 is left out; to fit them: rsat-data avatar fit {dataset}"
     started = [s for s in stages if (folder / f"stage{s}" / checkpoint.LAST).is_file()]
+    started += [2] if 2 in stages and appearance.was_begun(folder) else []
     if started and not resume:
         raise RunError(
             f"{folder} holds a stage {started[0]} that was started.",
@@ -109,9 +126,17 @@ def run_training(
         bars = stack.enter_context(Bars(enabled=not quiet and devices.rank == 0))
         if head is None:
             bars.say(f"the head {talks[0].head_model} is not on this machine: lips are not compared as vertices")
-        reading = bars.bar("reading", len(talks[0]) + len(talks[1]), "clips")
-        prepared = prepare(dataset, folder, config, talks, devices, lambda count: reading.advance(count))
+        if bare:
+            click.echo(bare, err=True)
+        prepared = None
+        if stages != [2]:
+            reading = bars.bar("reading", len(talks[0]) + len(talks[1]), "clips")
+            prepared = prepare(dataset, folder, config, talks, devices, lambda count: reading.advance(count))
         for number in stages:
+            if number == 2:
+                outcomes["2"] = _refine(dataset, folder, config, devices, bars, stack)
+                continue
+            assert prepared is not None
             bar = bars.bar(f"stage {number}", config.train.steps, "steps")
             log = stack.enter_context(_log(folder / f"stage{number}", enabled=devices.rank == 0))
 
@@ -134,11 +159,35 @@ def run_training(
             outcomes[str(number)] = vars(outcome)
     return {
         "run": str(folder),
-        "dataset_hash": prepared.facts.dataset_hash,
+        "dataset_hash": checkpoint.read_facts(folder).dataset_hash,
         "conversations": {"train": len(talks[0]), "validation": len(talks[1])},
-        "left_out": prepared.left_out,
+        "left_out": talks[0].left_out + talks[1].left_out,
         "stages": outcomes,
     }
+
+
+def _refine(
+    dataset: Path, folder: Path, config: RunConfig, devices: Devices, bars: Bars, stack: ExitStack
+) -> dict[str, Any]:
+    """Stage 2."""
+    from dataclasses import replace
+
+    import torch
+
+    from model.train import checkpoint
+    from rsat_data.appearance import STAGE, refine_all, require_sitters
+
+    facts = checkpoint.read_facts(folder)
+    if devices.rank == 0 and facts.config.appearance != config.appearance:
+        changed = replace(facts.config, appearance=config.appearance)
+        checkpoint.write_facts(folder, replace(facts, config=changed))
+    bar = bars.bar("stage 2", float(len(require_sitters(dataset))), "avatars")
+    log = stack.enter_context(_log(folder / STAGE, enabled=devices.rank == 0))
+    return refine_all(
+        dataset, folder, config.appearance, devices,
+        threads=torch.get_num_threads(),
+        say=bars.say, progress=lambda done, note: bar.set(done, note=note), log=log,
+    )  # fmt: skip
 
 
 def _config(file: Path | None, settings: tuple[str, ...], folder: Path, *, resume: bool) -> RunConfig:
