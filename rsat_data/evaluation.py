@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from rsat_data.progress import Bar, progress
 from rsat_data.siblings import check_siblings
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from model.evaluate import EvaluateConfig, Predictor, Report
     from model.head import HeadModel
     from model.motion.conversation import Conversation, Conversations, Relation
@@ -56,6 +59,8 @@ class EvaluationOptions:
     """Name or file of the head."""
     reference_s: float | None = None
     """Seconds that never count."""
+    draws: int = 1
+    """Samples of a run that draws; 0 judges its mean alone."""
     rounds: int = 2000
     """Of the bootstrap."""
     seed: int = 0
@@ -80,6 +85,8 @@ def run_evaluation(options: EvaluationOptions) -> int:
             "Give a run to judge, or --floors-only, and not both.",
             hint="Example: rsat-data evaluate --dataset my_dataset --floors-only",
         )
+    if options.draws < 0:
+        raise UsageError(f"--draws should be at least 0, got {options.draws}.")
     check_siblings()
     from model.evaluate import EvaluateConfig, evaluate
 
@@ -96,7 +103,7 @@ def run_evaluation(options: EvaluationOptions) -> int:
     if options.run is not None:
         run = open_run(options)
         config = with_reference(config, run, options)
-        models = [predictor_of(run, options.run.name)]
+        models = predictors_of(run, options.run.name, options.draws)
     head = None if options.no_vertices else find_head_of(splits, options.head)
     bars = not options.quiet and not options.as_json
     with progress("evaluate", 100.0, "%", enabled=bars) as bar:
@@ -195,11 +202,21 @@ def with_reference(config: EvaluateConfig, run: Run, options: EvaluationOptions)
     return config
 
 
-def predictor_of(run: Run, name: str) -> Predictor:
-    """A run as the harness takes it."""
+def predictors_of(run: Run, name: str, draws: int) -> list[Predictor]:
+    """A run as the harness takes it: its mean, and what it draws (``draws`` samples; 0 for none)."""
     from model.evaluate import Predictor
 
-    return Predictor("model", name, "model", run.predict, note=f"stage {run.stage} of the run")
+    found = [Predictor("model", name, "model", run.predict, note=f"stage {run.stage} of the run: its mean, one a clip")]
+    if draws:
+        samples = [partial(run.predict, draw=seed) for seed in range(draws)]
+        note = "the same run's draws, with blinks, smiles and glances that no input shows; " + (
+            "one sample" if draws == 1 else f"the mean figure of {draws} samples"
+        )
+        drawn = Predictor(
+            "drawn", f"{name}, drawn", "model", samples[0], note=note, more=tuple(samples[1:]), controlled=False
+        )
+        found.append(drawn)
+    return found
 
 
 def with_relations(
@@ -220,6 +237,9 @@ def with_relations(
     def predict(conversation: Conversation, person: str, relation: Relation, /) -> Mapping[str, Any]:
         return run.predict(conversation, person, relation=relation)
 
+    def surprise(conversation: Conversation, person: str, relation: Relation, /) -> np.ndarray:
+        return run.surprise(conversation, person, relation=relation)
+
     tests = []
     for split, talks in splits.items():
         with progress(f"relations, {split}", 100.0, "%", enabled=bars) as bar:
@@ -227,7 +247,7 @@ def with_relations(
             def tell(share: float, bar: Bar = bar) -> None:
                 bar.set(100.0 * share)
 
-            tests.append(shuffle_test(split, talks, predict, head, config, progress=tell))
+            tests.append(shuffle_test(split, talks, predict, head, config, surprise=surprise, progress=tell))
     return replace(report, shuffles=tuple(tests))
 
 

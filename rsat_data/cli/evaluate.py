@@ -39,6 +39,9 @@ Examples:
 @click.option(
     "--reference-s", type=float, help="Seconds at a clip's start that never count.  [default: the run's, or 3]"
 )
+@click.option(
+    "--draws", type=int, default=1, show_default=True, help="Samples of the run beside its mean; 0 for none."
+)
 @click.option("--rounds", type=int, default=2000, show_default=True, help="Rounds of the bootstrap over dyads.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on standard output.")

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from model.evaluate import EvaluateConfig, Predictor, Report, evaluate
+from model.evaluate.harness import mean_of
 from model.evaluate.predictors import Others, counted, floors, truth_of, with_audio_of, with_partner_of
 from model.head import HeadModel, load_head
-from model.metrics.motion import REGISTRY
+from model.metrics.motion import REGISTRY, Figure
 from model.motion.conversation import Conversation
 from rsat_data.errors import ConfigError, DatasetError, HeadMismatch, RunError
 from tests.model.evaluate.talks import talk
@@ -49,6 +50,25 @@ def report() -> Report:
     models = [noisy(0.1, "good"), noisy(0.6, "fair"), delayed(5), delayed(20)]
     config = EvaluateConfig(reference_s=1.0, rounds=200, vertices=False, metrics=SOME)
     return evaluate({"test": talks}, models, None, config, dataset="toy")
+
+
+def test_figures_of_several_samples_are_the_mean_of_each_ones_own() -> None:
+    talks = [talk(i) for i in range(3)]
+    one, two = noisy(0.2, "one"), noisy(0.5, "two")
+    both = replace(one, name="both", more=(two.predict,), controlled=False)
+    config = replace(CODES_ONLY, metrics=("mse", "nod_f1"))
+    found = evaluate({"test": talks}, [one, two, both], None, config)
+    expected = (value(found, "one", "mse") + value(found, "two", "mse")) / 2
+    # Not the figure of the mean of both motions, which would be lower.
+    assert value(found, "both", "mse") == pytest.approx(expected)
+    names = {p.name for p in found.predictors}
+    assert "one:shuffled_audio" in names and "both:shuffled_audio" not in names
+    rivals = found.headline_rivals("test", "all", "mse", "expression", "both")
+    assert [r.against for r in rivals] == [rivals[0].against] and ":" not in rivals[0].against
+    # One sample without a figure leaves the other's; events are pooled over samples.
+    assert mean_of([Figure(None, 0.0, "none"), Figure(0.5, 4.0)]) == Figure(0.5, 2.0)
+    assert mean_of([Figure(1.0, 1.0), Figure(0.0, 3.0)]) == Figure(0.25, 2.0)
+    assert mean_of([Figure(None, 0.0, "none")] * 2).reason == "none"
 
 
 def test_predictors_of_known_order_come_in_that_order(report: Report) -> None:
