@@ -110,13 +110,13 @@ def train(
         network.train()
         for module in frozen:
             module.eval()
-        example = _example(data.training, config, augment, state.step, devices, relation=relation)
+        example = training_example(data.training, config, augment, state.step, devices, relation=relation)
         share = _schedule(config, state.step)
         for group in optimiser.param_groups:
             group["lr"] = config.lr * share * group["share"]
         with torch.random.fork_rng(devices=[devices.device] if devices.device.type == "cuda" else []):
             torch.manual_seed((config.seed * 1_000_003 + state.step) * 4099 + devices.rank)
-            times, noise = _flow(example, torch.default_generator)
+            times, noise = flow_sample(example, torch.default_generator)
             with devices.autocast():
                 predicted, error = called(example.inputs, example.target, example.mask, times, noise)
             terms = losses(predicted, example) | losses.drawn(error, example.mask)
@@ -175,9 +175,10 @@ def _schedule(config: TrainConfig, step: int) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(way, 1.0)))
 
 
-def _example(
+def training_example(
     windows: Windows, config: TrainConfig, augment: AugmentConfig | None, step: int, devices: Devices, *, relation: bool
 ) -> Example:
+    """The batch of a step, in which references, hidden inputs and voices come from the seed and the step's number."""
     numbers = order(config.seed, step, config.batch, len(windows))[devices.rank :: devices.world]
     rng = np.random.default_rng([config.seed, 7, step, devices.rank])
     example = windows.example(numbers, rng)
@@ -197,7 +198,7 @@ def _example(
     return replace(example, inputs=inputs).to(devices.device)
 
 
-def _flow(example: Example, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def flow_sample(example: Example, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Times (B,) spread evenly over [0, 1) and noise (B, T, D) for the head that draws; drawn on the CPU."""
     count = len(example.target)
     places = (torch.rand(1, generator=generator) + torch.randperm(count, generator=generator)) / count
@@ -245,7 +246,7 @@ def _validate(
                 example = replace(example, inputs=replace(example.inputs, relation=unknown))
             example = example.to(devices.device)
             # Always the same times and noises, so that validations can be compared.
-            times, noise = _flow(example, torch.Generator().manual_seed(start))
+            times, noise = flow_sample(example, torch.Generator().manual_seed(start))
             with devices.autocast():
                 predicted, error = network.learn(example.inputs, example.target, example.mask, times, noise)
             for name, value in (losses(predicted, example) | losses.drawn(error, example.mask)).items():
