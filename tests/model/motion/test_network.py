@@ -23,6 +23,7 @@ def network(*, social: bool, **changes: object) -> MotionNetwork:
     if net.social is not None:  # as if it were trained
         torch.nn.init.normal_(net.social.gate.weight, std=0.3)
     torch.nn.init.normal_(net.out.weight)
+    torch.nn.init.normal_(net.draw.out.weight, std=0.3)
     return net
 
 
