@@ -22,7 +22,7 @@ from annotation.apply import ApplyOptions
 from annotation.client import Client
 from annotation.project import InitOptions
 from annotation.pull import PullOptions
-from annotation.push import PushOptions
+from annotation.push_report import PushOptions
 from annotation.server import Account, ServeOptions, serve
 from annotation.store import LabelStore
 from annotation.votes import annotator_id, current_votes, read_votes

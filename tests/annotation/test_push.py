@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from annotation import ledger
-from annotation.push import PushOptions, PushResult
 from annotation.push import push as push_clips
+from annotation.push_report import PushOptions, PushResult
 from annotation.store import LabelStore
 from annotation.votes import current_votes, read_votes
 from rsat_data.errors import (

@@ -12,7 +12,7 @@ import click
 from rsat_data.errors import EXIT_OK, EXIT_QUARANTINE
 
 if TYPE_CHECKING:
-    from annotation.push import PushResult
+    from annotation.push_report import PushResult
 
 _PATH = click.Path(path_type=Path)
 
@@ -88,8 +88,8 @@ def push(out: Path, as_json: bool, quiet: bool, max_failed: str, no_predictions:
     from rsat_data.siblings import check_siblings
 
     check_siblings()
-    from annotation.push import PushOptions
     from annotation.push import push as run_push
+    from annotation.push_report import PushOptions
     from rsat_data.long_runs import check_space, parse_max_failed, terminate_as_interrupt
     from rsat_data.progress import Bar, Bars
 
