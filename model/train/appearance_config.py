@@ -36,7 +36,7 @@ class AppearanceConfig:
     """Pull of every Gaussian towards the fitted one."""
     rate: float = 0.2
     """Steps, as a share of the fit's."""
-    least_gain_db: float = 0.0
+    least_gain_db: float = 0.02
     """Gain under predicted motion on the time held out below which the fitted avatar is kept."""
     most_loss_db: float = 0.1
     """Loss under tracked motion on the time held out above which the fitted avatar is kept."""
