@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rsat_data.errors import EXIT_OK, DatasetError, RunError, UsageError
+from rsat_data.evaluation_limits import expression_codes, head_if_here, seen_before
 from rsat_data.files import as_disk_error
 from rsat_data.progress import Bar, progress
 from rsat_data.siblings import check_siblings
@@ -95,6 +96,7 @@ def run_evaluation(options: EvaluationOptions) -> int:
         reference_s=REFERENCE_S if options.reference_s is None else options.reference_s,
         metrics=tuple(options.metrics),
         vertices=not options.no_vertices,
+        expression=expression_codes(one for one in (options.dataset, options.ood) if one is not None),
         rounds=options.rounds,
         seed=options.seed,
     )
@@ -104,12 +106,23 @@ def run_evaluation(options: EvaluationOptions) -> int:
         run = open_run(options)
         config = with_reference(config, run, options)
         models = predictors_of(run, options.run.name, options.draws)
-    head = None if options.no_vertices else find_head_of(splits, options.head)
+    head, warnings = None, []
+    if not options.no_vertices:
+        head, why = head_if_here(splits, options.head, config.metrics)
+        warnings += [why] if why else []
+    if run is not None:
+        warnings += seen_before(run, splits, options.dataset)
+    if config.expression is not None:
+        warnings.append(
+            f"only the first {config.expression} expression codes hold something, the import filled up the others with "
+            "zeros: measures of codes leave those out"
+        )
     bars = not options.quiet and not options.as_json
     with progress("evaluate", 100.0, "%", enabled=bars) as bar:
         report = evaluate(
             splits, models, head, config, dataset=options.dataset.name, progress=lambda share: bar.set(100 * share)
         )
+    report = replace(report, warnings=(*report.warnings, *warnings))
     if run is not None:
         report = with_relations(report, splits, run, head, config, bars=bars)
         report = replace(report, run=facts_of(run, options))
@@ -153,17 +166,6 @@ def open_splits(options: EvaluationOptions) -> dict[str, Conversations]:
         if not len(found["ood"]):
             raise DatasetError(f"{options.ood} holds no conversation of two people.", path=options.ood)
     return found
-
-
-def find_head_of(splits: Mapping[str, Conversations], given: str | None) -> HeadModel:
-    """The head of the codes.
-
-    Raises:
-        HeadMismatch: it is not on this machine.
-    """
-    from rsat_data.preview.lookup import find_head
-
-    return find_head(next(iter(splits.values())).head_model, given)
 
 
 def open_run(options: EvaluationOptions) -> Run:

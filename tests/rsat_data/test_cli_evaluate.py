@@ -106,8 +106,11 @@ def two(count: int = 4, **changes: Any) -> list[ClipSpec]:
 
 def test_a_dataset_of_a_head_that_is_not_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dataset, _ = make_dataset(tmp_path, two())
-    assert evaluate(dataset, "--floors-only", "--split", "train", *FAST) == 1
+    assert evaluate(dataset, "--floors-only", "--split", "train", *FAST) == 1  # closure_f1 was asked for
     assert "test-head-1.0" in capsys.readouterr().err
+    assert evaluate(dataset, "--floors-only", "--split", "train", "--rounds", "100", "--quiet") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "no measure of vertices or lips was taken" in out and "test-head-1.0" in out and "DualTalk's" in out
     assert evaluate(dataset, "--floors-only", "--split", "train", "--head", "open", *FAST) == 1
     assert "52 expression" in capsys.readouterr().err
     assert evaluate(dataset, "--floors-only", "--split", "train", "--no-vertices", *FAST) == 0
