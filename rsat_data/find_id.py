@@ -10,14 +10,15 @@ from typing import Literal
 
 from rsat_data.errors import DatasetError
 
-_PREFIXES = {"row": "row_", "subject": "subj_"}
+_PREFIXES = {"row": "row_", "subject": "subj_", "clip": "clip_"}
 _SHOWN = 5
 
-Kind = Literal["row", "subject"]
+Kind = Literal["row", "subject", "clip"]
 
 
 def find_id(kind: Kind, wanted: str, names: Sequence[str], root: Path) -> str:
-    """The id that ``wanted`` names: itself, or the only one that begins with it, with or without ``row_``, ``subj_``.
+    """The id that ``wanted`` names: itself, or the only one that begins with it, with or without ``row_``, ``subj_`` or
+    ``clip_``.
 
     Args:
         kind: what is looked for.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -40,16 +39,6 @@ class Stand:
         return torch.from_numpy(np.concatenate([self.rotation, self.translation]).astype(np.float32))
 
 
-class Figure(Protocol):
-    """Something that draws a person."""
-
-    head: HeadModel
-    stand: Stand
-
-    def pictures(self, codes: Codes, size: int, threads: int = 1) -> Iterator[np.ndarray]:
-        """Pictures (H, size, 3) uint8 RGB of complete codes (T, .), one at a time."""
-
-
 @dataclass(frozen=True, eq=False)
 class AvatarFigure:
     """A person with an avatar."""
@@ -69,7 +58,7 @@ class AvatarFigure:
         return replace(self.avatar, offsets=None), self.avatar.personal(self.head)
 
     def pictures(self, codes: Codes, size: int, threads: int = 1) -> Iterator[np.ndarray]:
-        """See :class:`Figure`."""
+        """Pictures (H, size, 3) uint8 RGB of complete codes (T, .), one at a time."""
         avatar, head = self._personal
         frames = draw_frames(
             avatar, head, codes, self.stand.camera, size=_sides(self.stand.camera, size),
@@ -96,7 +85,7 @@ class MeshFigure:
 
     @torch.no_grad()
     def pictures(self, codes: Codes, size: int, threads: int = 1) -> Iterator[np.ndarray]:
-        """See :class:`Figure`."""
+        """Pictures (H, size, 3) uint8 RGB of complete codes (T, .), one at a time."""
         camera = self.stand.camera.scaled(*_sides(self.stand.camera, size))
         given = complete_codes(self.head, {name: value for name, value in codes.items() if name != "torso"})
         shape = torch.from_numpy(np.array(self.shape, np.float32))
@@ -104,6 +93,10 @@ class MeshFigure:
             part = {name: value[first : first + _BATCH] for name, value in given.items()}
             vertices, _ = self.head.pose(shape, **part)
             yield from draw_mesh(self._paint, vertices, camera, self.background, threads=threads)
+
+
+Figure = AvatarFigure | MeshFigure
+"""What draws a person."""
 
 
 def _sides(camera: Camera, size: int) -> tuple[int, int]:

@@ -127,7 +127,8 @@ def _normals(vertices, faces):  # type: ignore[no-untyped-def]
 
 @kernel
 def _frame(  # type: ignore[no-untyped-def]
-    vertices, faces, albedo, rest, side, centres, axes, iris, pupil, light, behind, ids, bary, depth, soft, colour, picture
+    vertices, faces, albedo, rest, side, centres, axes, iris, pupil, light, behind, ids, bary, depth, soft, colour,
+    picture,
 ):
     """Paint one picture (H, W, 3) uint8; ``colour`` (H, W, 3) float32 is room to work in."""
     height, width = ids.shape

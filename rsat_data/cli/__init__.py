@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "label": ("rsat_data.cli.label", "label", "Label relationships with people: push, pull, agreement, apply."),
     "train-baseline": ("rsat_data.cli.train", "train_baseline", "Train the reference model: speech of two to motion."),
     "evaluate": ("rsat_data.cli.evaluate", "evaluate", "Judge a trained run beside floors, with intervals over dyads."),
+    "render": ("rsat_data.cli.render", "render", "Draw talking people: rows, runs driven by sound, codes of a file."),
     "preview": ("rsat_data.cli.preview", "preview", "Draw rows: a video beside its mesh, and a contact sheet."),
 }
 

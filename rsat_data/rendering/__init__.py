@@ -1,0 +1,1 @@
+"""``rsat-data render``: rows, runs and files of codes as videos of talking people."""
