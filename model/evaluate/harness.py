@@ -32,6 +32,9 @@ class EvaluateConfig:
     """Ids of the measures to take; none for all."""
     vertices: bool = True
     """Whether measures on vertices and lips are taken."""
+    expression: int | None = None
+    """Columns of the expression code that hold something, where an import filled codes up with zeros; measures of codes
+    look at those alone. None for all."""
     rounds: int = 2000
     """Rounds of the bootstrap over dyads."""
     seed: int = 0
@@ -45,6 +48,8 @@ class EvaluateConfig:
         Raises:
             ConfigError: naming the option.
         """
+        if self.expression is not None and self.expression < 1:
+            raise ConfigError(f"expression should be at least 1, got {self.expression}.")
         for name in self.metrics:
             if name not in REGISTRY:
                 raise ConfigError(f"There is no metric {name!r}.", hint=f"Metrics: {', '.join(REGISTRY)}.")
@@ -110,8 +115,13 @@ class Table:
         return found.astype(np.int64)
 
 
-def truth_sample(conversation: Conversation, person: str, frames: np.ndarray, face: FaceShape | None) -> Truth:
-    """The truth of a person in a conversation, as measures want it; ``frames`` (T,) count."""
+def truth_sample(
+    conversation: Conversation, person: str, frames: np.ndarray, face: FaceShape | None, expression: int | None = None
+) -> Truth:
+    """The truth of a person in a conversation, as measures want it; ``frames`` (T,) count.
+
+    ``expression`` is as in :class:`EvaluateConfig`.
+    """
     partner = partner_of(person)
     return Truth(
         motion=truth_of(conversation, person),
@@ -122,6 +132,7 @@ def truth_sample(conversation: Conversation, person: str, frames: np.ndarray, fa
         partner_mask=conversation.valid[partner],
         partner_speaking=conversation.speaking[partner],
         face=face,
+        expression=expression,
     )
 
 
@@ -257,12 +268,13 @@ def _judge(
 ) -> None:
     """All predictors on one person in one clip; the truth's costly parts are made once for those on the same frames."""
     frames = counted(conversation, person, config.reference_s)
-    shared = truth_sample(conversation, person, frames, face)
+    shared = truth_sample(conversation, person, frames, face, config.expression)
     for one in row:
         mine = shared
         if one.frames is not None:
             own = one.frames(conversation, person, frames) & frames
-            mine = truth_sample(conversation, person, own, face)
+            if not np.array_equal(own, frames):
+                mine = truth_sample(conversation, person, own, face, config.expression)
         samples = []
         for predict in (one.predict, *one.more):
             begin = time.perf_counter()

@@ -111,6 +111,13 @@ def floors(others: Others, reference_s: float) -> list[Predictor]:
         theirs = truth_of(others(conversation), person)
         return {group: _fitted(codes, conversation.num_frames) for group, codes in theirs.items()}
 
+    # What stands in for a prediction has to be valid itself: codes at rest of a person nobody saw are no motion.
+    def partner_seen(conversation: Conversation, person: str, frames: np.ndarray) -> np.ndarray:
+        return frames & conversation.valid[partner_of(person)]
+
+    def other_seen(conversation: Conversation, person: str, frames: np.ndarray) -> np.ndarray:
+        return frames & _fitted(others(conversation).valid[person], conversation.num_frames)
+
     found = [
         Predictor("zero", "zero", "floor", zero, note="every code is 0: the head at rest"),
         Predictor("static_mean", "static mean", "floor", reference_mean, note="the mean of the person's reference"),
@@ -121,12 +128,24 @@ def floors(others: Others, reference_s: float) -> list[Predictor]:
             own_mean,
             note="the mean of the very frames that are judged, which no predictor knows",
         ),
-        Predictor("copy_partner", "copy partner", "floor", copy_partner, note="the partner's codes, frame by frame"),
+        Predictor(
+            "copy_partner",
+            "copy partner",
+            "floor",
+            copy_partner,
+            partner_seen,
+            "the partner's codes, frame by frame, where they are valid",
+        ),
     ]
     if others.complete:
         found.append(
             Predictor(
-                "someone_else", "someone else", "floor", someone_else, note="true motion of another dyad's person"
+                "someone_else",
+                "someone else",
+                "floor",
+                someone_else,
+                other_seen,
+                "true motion of another dyad's person",
             )
         )
     found.append(

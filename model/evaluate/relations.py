@@ -145,7 +145,7 @@ def _judge(
 ) -> None:
     """One person in one clip under every relation, and under none."""
     frames = counted(conversation, person, config.reference_s)
-    truth = truth_sample(conversation, person, frames, face)
+    truth = truth_sample(conversation, person, frames, face, config.expression)
     for relation in (UNKNOWN, *relations):
         codes = predict(conversation, person, relation)
         checked(codes, truth.motion, frames, f"Clip {conversation.clip_id}, person {person}, {words(relation)}")

@@ -219,6 +219,7 @@ def to_track(
         steps=steps,
         extras=kept,
         notes=tuple(notes),
+        given=codes["exp"].shape[1],
     )
 
 

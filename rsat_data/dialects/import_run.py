@@ -95,6 +95,8 @@ class Result:
     extras: dict[str, Path] = field(default_factory=dict)
     heads: dict[str, str] = field(default_factory=dict)
     """Head id -> the first unit that has it."""
+    given: set[int | None] = field(default_factory=set)
+    """Expression codes that files hold, None for as many as the head has."""
     placed: list[Placed] = field(default_factory=list)
     """What decides the split of every clip."""
 
@@ -257,6 +259,7 @@ def _import_unit(
     result.notes += new
     result.extras |= _save_extras(assembled, folder)
     result.sources.append(_source(unit, facts, assembled))
+    result.given |= {track.given for track in recording.tracks.values()}
     result.placed.append(_placed(unit, assembled, own.get(unit.path, "")))
 
 
@@ -381,7 +384,9 @@ def _publish(options: ImportOptions, result: Result, bars: Bars) -> Published:
     for note in notes:
         bars.say(f"note: {note}")
     result.notes += notes
-    about = {"options": options.deciding(), "heads": sorted(result.heads), "notes": result.notes}
+    about: dict[str, Any] = {"options": options.deciding(), "heads": sorted(result.heads), "notes": result.notes}
+    if result.given and (given := max((count or 0 for count in result.given), default=0)) and None not in result.given:
+        about["expression_codes"] = given  # the others were filled up with zeros: evaluation leaves them out
     text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
     bar = bars.bar("publish", 1.0, "datasets")
     return publish(

@@ -71,6 +71,8 @@ class Track:
     """What the dataset has no column for, under the format's own names; kept in ``meta/imported``."""
     notes: tuple[str, ...] = ()
     """Sentences on what was lost or assumed."""
+    given: int | None = None
+    """Expression codes that the files hold, where ``expression`` was filled up with zeros from fewer."""
 
     @property
     def num_frames(self) -> int:

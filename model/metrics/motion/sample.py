@@ -52,6 +52,12 @@ class Truth:
     """(T,) the partner speaks."""
     face: FaceShape | None = None
     """The head model; None leaves the vertex measures out."""
+    expression: int | None = None
+    """Columns of the expression code that measures of codes look at; the others hold nothing. None for all."""
+
+    def held(self, group: str, values: Floats) -> Floats:
+        """The columns (T, d) of a group that measures of codes look at."""
+        return values[:, : self.expression] if group == "expression" and self.expression else values
 
     @cached_property
     def wide(self) -> dict[str, Floats]:
@@ -172,7 +178,7 @@ class Sample:
             raise NoFigure(f"{name} is not predicted")
         if name not in self.truth.motion:
             raise NoFigure(f"the truth has no {name}")
-        return self._wide[name], self.truth.wide[name]
+        return self.truth.held(name, self._wide[name]), self.truth.held(name, self.truth.wide[name])
 
     @cached_property
     def _wide(self) -> dict[str, Floats]:
@@ -182,7 +188,7 @@ class Sample:
         """The partner's (T, d) of a group."""
         if self.truth.partner is None or name not in self.truth.partner:
             raise NoFigure("there is no partner")
-        return self.truth.wide_partner[name]
+        return self.truth.held(name, self.truth.wide_partner[name])
 
     @cached_property
     def vertices(self) -> Vertices:
