@@ -1,7 +1,7 @@
 """The reference model on synthetic conversations of known truth: what it learns, and what could be learnt at all.
 
     python -m benchmarks.train motion --work runs --steps 600
-    python -m benchmarks.train social --work runs --steps 600 --social-steps 300
+    python -m benchmarks.train social --work runs1                      # benchmarks/train_social.py
     python -m benchmarks.train social --work runs0 --effect-scale 0
     python -m benchmarks.train speed --work runs
 
@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks import train_social
 from benchmarks.machine import best_of, describe_machine, table
+from benchmarks.train_social import SPOKEN
 from model.evaluate.intervals import Bootstrap, Cells
 from model.evaluate.predictors import Others, Predictor, controls, floors, truth
 from model.head import load_head
@@ -58,10 +59,9 @@ from pipelines.synth.visemes import drive_mouth
 from rsat_data.cli.synth import write_dataset
 from rsat_data.cli.train import run_training
 
-#: Columns of the expression code that the synthesiser drives by speech alone.
-SPOKEN = ("Press", "Pucker", "Funnel", "Stretch", "LowerDown", "UpperUp", "RollLower")
 CPU = Devices(torch.device("cpu"))
 COLUMNS = ("expression", "spoken", "unspoken", "jaw", "pose", "eyes")
+DEFAULTS = {"train": 40, "test": 24, "seconds": 10.0, "steps": 600, "social_steps": 300, "draws": 24}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,18 +69,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["motion", "social", "speed"])
     parser.add_argument("--work", type=Path, required=True, help="folder for datasets and runs; kept and used again")
-    parser.add_argument("--train", type=int, default=40, help="conversations to learn from")
-    parser.add_argument("--test", type=int, default=24, help="conversations to be judged on")
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--social-steps", type=int, default=300)
-    parser.add_argument("--effect-scale", type=float, default=1.0)
-    parser.add_argument("--draws", type=int, default=24, help="simulations behind the limit")
+    parser.add_argument("--train", type=int, help="conversations to learn from, validation included  [40; social 200]")
+    parser.add_argument("--test", type=int, help="conversations to be judged on  [24; social 100]")
+    parser.add_argument("--seconds", type=float, help="length of each  [10; social 16]")
+    parser.add_argument("--steps", type=int, help="steps of stage 1  [600; social 300]")
+    parser.add_argument("--social-steps", type=int, help="steps of stage 3  [400]")
+    parser.add_argument("--effect-scale", type=float, default=1.0, help="what relations do: 0 nothing, 1 as declared")
+    parser.add_argument("--draws", type=int, help="simulations behind the limit  [24; social 4 a relation]")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--set", dest="settings", action="append", default=[])
     options = parser.parse_args(arguments)
+    defaults = train_social.DEFAULTS if options.what == "social" else DEFAULTS
+    for name, value in defaults.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
     print(describe_machine(), flush=True)
-    learnt = synthesis(options, options.work / "learnt", options.train, 101)
+    ratios = train_social.RATIOS if options.what == "social" else None
+    learnt = synthesis(options, options.work / "learnt", options.train, 101, ratios)
     unseen = synthesis(options, options.work / "unseen", options.test, 202)
     if options.what == "speed":
         speed(options, learnt)
@@ -88,7 +93,8 @@ def main(arguments: list[str] | None = None) -> int:
     settings = [f"train.steps={options.steps}", f"train.threads={options.threads}", *options.settings]
     stages = [("1", settings)]
     if options.what == "social":
-        stages.append(("3", [*settings, f"train.steps={options.social_steps}"]))
+        own = [*train_social.SETTINGS, f"train.steps={options.social_steps}"]
+        stages.append(("3", [*settings, *own, *options.settings]))
     for stage, chosen in stages:
         if not (options.work / "run" / f"stage{stage}" / "last.safetensors").is_file():
             started = time.perf_counter()
@@ -100,17 +106,20 @@ def main(arguments: list[str] | None = None) -> int:
     if options.what == "motion":
         motion(options, unseen)
     else:
-        social(options, unseen)
+        run = load_run(options.work / "run", stage=3)
+        print(train_social.judged(run, unseen, options.draws))
     return 0
 
 
-def synthesis(options: argparse.Namespace, out: Path, clips: int, seed: int) -> SynthConfig:
+def synthesis(
+    options: argparse.Namespace, out: Path, clips: int, seed: int, ratios: Mapping[str, float] | None = None
+) -> SynthConfig:
     """A dataset of spoken conversations, made if it is not there."""
     effects = RelationEffects().scaled(options.effect_scale)
     simulation = SimulationConfig(seed=seed, seconds=options.seconds, effects=effects)
     config = SynthConfig(out, clips, simulation, SpeechConfig("spoken"))
     if not (out / "manifest.jsonl").is_file():
-        write_dataset(config, quiet=True)
+        write_dataset(config, quiet=True, ratios=ratios)
     return config
 
 
@@ -236,28 +245,6 @@ def judge(
             found["nods"].append(len(nods(pairs["pose"][0][:, 0], mask)) / minutes)
             found["r"].append(float(np.corrcoef(a, b)[0, 1]) if a.std() > 1e-9 and b.std() > 1e-9 else float("nan"))
     return {name: np.array(values) for name, values in found.items()}
-
-
-def social(options: argparse.Namespace, unseen: SynthConfig) -> None:
-    """Stage 3 under true, permuted and unknown relations."""
-    from model.evaluate.harness import EvaluateConfig
-    from model.evaluate.relations import shuffle_test
-
-    run = load_run(options.work / "run", stage=3)
-    talks = conversations(unseen.out, None)
-    test = shuffle_test(
-        "unseen", talks, lambda talk, person, relation: run.predict(talk, person, relation=relation), None,
-        replace(EvaluateConfig(), reference_s=run.reference_s, vertices=False),
-    )  # fmt: skip
-    lines: list[list[str]] = [["measure", "true", "permuted", "unknown", "gain over permuted", "p"]]
-    for one in test.outcomes:
-        gain = one.over_permuted
-        span = "-" if gain.low is None else f"{gain.value:.3g} [{gain.low:.3g}, {gain.high:.3g}]"
-        figures = [f"{e.value:.4g}" if e.value is not None else "-" for e in (one.true, one.permuted, one.unknown)]
-        p = one.p_adjusted if one.primary else gain.p
-        lines.append([f"{one.metric} {one.group}", *figures, span, "-" if p is None else f"{p:.3f}"])
-    print(table(lines))
-    print(f"\n{test.sentence}")
 
 
 def speed(options: argparse.Namespace, learnt: SynthConfig) -> None:

@@ -27,11 +27,15 @@ class SocialModule(nn.Module):
         self.norm_query, self.norm_fused = nn.LayerNorm(width), nn.LayerNorm(width)
         self.place = nn.Linear(width, width)
         self.attention = Attention(width, heads, reach, causal=causal, dropout=dropout)
+        # What a relation makes weaker (a quieter mouth) or turns by the side the partner sits on (where one looks) is
+        # a product of relation and features; a sum could not say it.
+        self.factor = nn.Linear(queries * width, width)
         self.mix = nn.Linear(queries * width, width)
         self.after = FeedForward(width, 2, dropout)
         self.gate = nn.Linear(width, width)
-        nn.init.zeros_(self.gate.weight)
-        nn.init.zeros_(self.gate.bias)
+        for layer in (self.gate, self.factor):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def feature(self, relation: Tensor) -> Tensor:
         """(B, queries, C) of relations (B, 3): numbers of kinship, status, senior seen from the target."""
@@ -53,4 +57,5 @@ class SocialModule(nn.Module):
         found = self.attention(asked.flatten(0, 1), shared, memory).unflatten(0, (batch, count))
         # What the relation says counts beside what the queries found.
         mixed = self.mix((found + social[:, :, None]).transpose(1, 2).flatten(2))
-        return fused + self.gate(self.after(mixed))
+        stronger = 1 + self.factor(social.flatten(1))
+        return fused * stronger[:, None] + self.gate(self.after(mixed))

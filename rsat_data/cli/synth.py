@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,8 +187,10 @@ def write_videos(config: SynthConfig, *, quiet: bool = False) -> dict[str, Any]:
     return {"out": str(config.out), "clips": names, "made": len(made), "kept": len(names) - len(made)}
 
 
-def write_dataset(config: SynthConfig, *, quiet: bool = False) -> dict[str, Any]:
-    """Make the rows, publish them, and tell what was written."""
+def write_dataset(
+    config: SynthConfig, *, quiet: bool = False, ratios: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    """Make the rows, publish them (``ratios``: shares of the splits), and tell what was written."""
     import shutil
     import tempfile
 
@@ -217,6 +220,7 @@ def write_dataset(config: SynthConfig, *, quiet: bool = False) -> dict[str, Any]
                 folders,
                 config.out,
                 seed=config.simulation.seed,
+                ratios=ratios,
                 sources=sources,
                 info=info,
                 extra_files={"synth.json": (json.dumps(described(config), indent=1, sort_keys=True) + "\n").encode()},
