@@ -62,6 +62,10 @@ class EvaluationOptions:
     """Seconds that never count."""
     draws: int = 1
     """Samples of a run that draws; 0 judges its mean alone."""
+    pictures: int = 20
+    """Frames a person in a clip that are drawn and compared; 0 for none."""
+    picture_pose: str = "tracked"
+    """How the head stands in them: tracked or predicted."""
     rounds: int = 2000
     """Of the bootstrap."""
     seed: int = 0
@@ -90,6 +94,8 @@ def run_evaluation(options: EvaluationOptions) -> int:
         raise UsageError(f"--draws should be at least 0, got {options.draws}.")
     check_siblings()
     from model.evaluate import EvaluateConfig, evaluate
+    from model.evaluate.pictures import PictureConfig
+    from rsat_data.evaluation_pictures import with_seen
 
     # The cheap checks come before anything is loaded.
     config = EvaluateConfig(
@@ -100,6 +106,7 @@ def run_evaluation(options: EvaluationOptions) -> int:
         rounds=options.rounds,
         seed=options.seed,
     )
+    pictures = PictureConfig(frames=options.pictures, pose=options.picture_pose)
     splits = open_splits(options)
     run, models = None, []
     if options.run is not None:
@@ -123,6 +130,13 @@ def run_evaluation(options: EvaluationOptions) -> int:
             splits, models, head, config, dataset=options.dataset.name, progress=lambda share: bar.set(100 * share)
         )
     report = replace(report, warnings=(*report.warnings, *warnings))
+    if not options.metrics:  # a report of chosen measures holds nothing else
+        folders = {split: options.dataset for split in splits}
+        if options.ood is not None:
+            folders["ood"] = options.ood
+        report = with_seen(
+            report, splits, models, head, config, pictures, folders, options.run, device=options.device, bars=bars
+        )
     if run is not None:
         report = with_relations(report, splits, run, head, config, bars=bars)
         report = replace(report, run=facts_of(run, options))
@@ -292,7 +306,10 @@ def show(report: Report) -> None:
     """Print the report."""
     from rich.console import Console
 
+    from model.evaluate.shown import render_seen
     from model.evaluate.terminal import render
 
     width = max(shutil.get_terminal_size((100, 24)).columns, 80)
-    Console(width=width, highlight=False, soft_wrap=False).print(render(report, width))
+    console = Console(width=width, highlight=False, soft_wrap=False)
+    console.print(render(report, width))
+    console.print(render_seen(report))

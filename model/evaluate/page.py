@@ -7,6 +7,7 @@ from html import escape
 
 from model.evaluate.intervals import Estimate
 from model.evaluate.report import Judged, Report, ShuffleTest
+from model.evaluate.shown import html_seen
 from model.evaluate.terminal import DUALTALK, POWERS, digits, named, number, short, span
 
 _STYLE = """
@@ -76,7 +77,7 @@ def page(report: Report) -> str:
     body = [f"<h1>{escape(title)}</h1>", *_summary(report)]
     for size in report.sizes:
         body += _split(report, size.split)
-    body += [*_all_figures(report), *_how(report)]
+    body += [*html_seen(report), *_all_figures(report), *_how(report)]
     policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from model.evaluate.intervals import Estimate
+from model.evaluate.lips import LipSync
+from model.evaluate.pictures import Pictures
 
 FORMAT = "1"
 """Version of the JSON."""
@@ -184,6 +186,10 @@ class Report:
     """Models against floors and controls."""
     shuffles: tuple[ShuffleTest, ...] = ()
     """Relation-shuffle tests; empty where no model takes relations."""
+    lips: tuple[LipSync, ...] = ()
+    """Lip sync by the clips' own sound, of each split; empty where the head is not known."""
+    pictures: tuple[Pictures, ...] = ()
+    """Image metrics of each split; empty without a model."""
     warnings: tuple[str, ...] = ()
     """What to know before trusting the figures."""
     run: dict[str, Any] = field(default_factory=dict)

@@ -42,6 +42,20 @@ Examples:
 @click.option(
     "--draws", type=int, default=1, show_default=True, help="Samples of the run beside its mean; 0 for none."
 )
+@click.option(
+    "--pictures",
+    type=int,
+    default=20,
+    show_default=True,
+    help="Frames a person in a clip that avatars are drawn for and compared with; 0 for none.",
+)
+@click.option(
+    "--picture-pose",
+    type=click.Choice(["tracked", "predicted"]),
+    default="tracked",
+    show_default=True,
+    help="How the head stands in them.",
+)
 @click.option("--rounds", type=int, default=2000, show_default=True, help="Rounds of the bootstrap over dyads.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on standard output.")
@@ -51,8 +65,9 @@ def evaluate(**options: Any) -> int:
 
     Every measure with its 95 % interval over dyads, speaking and listening apart, beside floors that any model has to
     beat and beside the same model with other people's speech or another partner; and whether the true relation of the
-    two helps it more than a permuted one. docs/evaluation.md says how to read it, docs/motion_metrics.md what each
-    figure is.
+    two helps it more than a permuted one. How lips follow the clip's own sound; and, where people have avatars, how
+    pictures of the prediction compare with the clip's. docs/evaluation.md says how to read it, docs/motion_metrics.md
+    what each figure is.
     """
     from rsat_data.evaluation import EvaluationOptions, run_evaluation
 
