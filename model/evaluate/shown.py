@@ -142,7 +142,8 @@ def html_seen(report: Report) -> Iterator[str]:
             )
         yield "</table>"
         for model, gain in lips.gains.items():
-            yield f"<p>{escape(spoken(lips, model))}: better than with someone else's speech by {escape(span(gain))}</p>"
+            words = f"{spoken(lips, model)}: better than with someone else's speech by {span(gain)}"
+            yield f"<p>{escape(words)}</p>"
     for pictures in report.pictures:
         yield f"<p>{escape(about_pictures(pictures))}</p>"
         yield from _html_pictures(pictures)
@@ -164,7 +165,5 @@ def _html_pictures(pictures: Pictures) -> Iterator[str]:
         yield f'<tr class="{escape(row[0].kind)}"><td class="who">{escape(row[0].title)}</td>{cells}</tr>'
     yield "</table></div>"
     for model, figure, gain in pictures.gains:
-        yield (
-            f'<p class="dim">{escape(title_of(pictures, model))}, {escape(FIGURES[figure][0])}: better than the static mean by '
-            f"{escape(span(gain))}</p>"
-        )
+        words = f"{title_of(pictures, model)}, {FIGURES[figure][0]}: better than the static mean by {span(gain)}"
+        yield f'<p class="dim">{escape(words)}</p>'
