@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shlex
 import signal
 import sys
@@ -137,9 +138,27 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _interrupted(arguments: Sequence[str]) -> int:
-    click.echo("\ninterrupted; nothing is lost. To go on:", err=True)
-    click.echo(f"  rsat-data {shlex.join(arguments)}", err=True)
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if several and os.environ.get("RANK", "0") != "0":
+        return EXIT_INTERRUPTED  # one of several processes says it
+    words, kept = _to_go_on(arguments)
+    click.echo(f"\ninterrupted; {kept}. To go on{', with the same launcher' if several else ''}:", err=True)
+    click.echo(f"  rsat-data {shlex.join(words)}", err=True)
     return EXIT_INTERRUPTED
+
+
+def _to_go_on(arguments: Sequence[str]) -> tuple[list[str], str]:
+    """The command line that goes on, and what an interruption left."""
+    from rsat_data.cli.resumable import Resumable
+
+    name, *rest = arguments or [""]
+    try:
+        command = cli.get_command(click.Context(cli), name)
+        if isinstance(command, Resumable):
+            return [name, *command.resuming(rest)], command.kept
+    except (click.ClickException, RsatError, OSError, ImportError):
+        pass  # the same command again is never wrong
+    return list(arguments), "nothing is lost"
 
 
 def main() -> NoReturn:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from rsat_data.cli.resumable import Resumable
 from rsat_data.errors import HeadMismatch, RunError
+from rsat_data.long_runs import terminate_as_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from rsat_data.progress import Bars
 
 _PATH = click.Path(path_type=Path)
+RUN_FILE = "run.json"
+"""As in ``model.train.checkpoint``, which imports torch."""
 
 EPILOG = """\b
 Examples:
@@ -37,7 +42,17 @@ sections speech, network, loss, train, appearance (docs/training.md). Stopped? T
 """
 
 
-@click.command(epilog=EPILOG)
+def _to_resume(options: Mapping[str, Any]) -> list[str]:
+    """Words that a stopped run needs to go on: none before it began."""
+    return ["--resume"] if (Path(options["folder"]) / RUN_FILE).is_file() else []
+
+
+@click.command(
+    cls=Resumable,
+    epilog=EPILOG,
+    to_resume=_to_resume,
+    kept="what was trained up to the last validation is kept",
+)
 @click.option("--dataset", type=_PATH, required=True, help="A dataset with train and validation splits.")
 @click.option("--run", "folder", type=_PATH, required=True, help="Folder for weights and logs; made if missing.")
 @click.option(
@@ -59,7 +74,10 @@ def train_baseline(**options: Any) -> int:
     from rsat_data.siblings import check_siblings
 
     check_siblings()
-    result = run_training(**options)
+    with terminate_as_interrupt():
+        result = run_training(**options)
+    if int(os.environ.get("RANK", "0")) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return 0  # one of several processes says it
     if options["as_json"]:
         click.echo(json.dumps(result, indent=2))
     else:
