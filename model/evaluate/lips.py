@@ -66,7 +66,9 @@ class Lips:
 
     def opening(self, shape: np.ndarray, codes: Mapping[str, np.ndarray], known: np.ndarray) -> np.ndarray:
         """(T,) opening of the mouth, in distances of the eyes' outer corners; NaN where not ``known`` (T,)."""
-        vertices = np.asarray(self._face.vertices(shape, codes["expression"], codes["jaw"]))
+        # Copies: a dataset's arrays may not be written to, which torch warns of.
+        expression, jaw = (np.array(codes[name], np.float32) for name in ("expression", "jaw"))
+        vertices = np.asarray(self._face.vertices(shape, expression, jaw))
         places = np.einsum("tkcx,kc->tkx", vertices[:, self._corners].astype(np.float64), self._shares)
         points = np.full((len(places), 478, 3), np.nan)
         points[:, [*INNER_LIPS, *EYE_CORNERS]] = places
