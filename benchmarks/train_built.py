@@ -87,8 +87,8 @@ def make(options: argparse.Namespace, name: str, clips: int) -> None:
         # No test split: the people to be judged on are another set's.
         timed(
             "building", "build", "--videos", videos, "--out", built, "--workers", options.threads,
-            "--set", "flame.profile=fast", "--set", "dataset.train=0.84", "--set", "dataset.validation=0.16",
-            "--set", "dataset.test=0",
+            "--set", "flame.profile=fast", "--set", "speech.model=whisper-tiny.en", "--set", "dataset.train=0.84",
+            "--set", "dataset.validation=0.16", "--set", "dataset.test=0",
         )  # fmt: skip
     if not (twin / "manifest.jsonl").is_file():
         write_twin(videos, built, twin)

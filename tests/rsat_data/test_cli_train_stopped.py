@@ -36,7 +36,8 @@ def stopped(arguments: list[str], last: Path, how: signal.Signals) -> tuple[int,
     return process.returncode, told
 
 
-def test_killed_then_stopped_then_done_is_as_if_never_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.slow
+def test_killed_then_stopped_is_as_if_never_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     talks = synth_dataset(tmp_path / "talks", clips=8, seconds=4.0)
     whole, pieces = tmp_path / "whole", tmp_path / "in pieces"
     assert run(command(talks, whole, *STEPS)) == 0
