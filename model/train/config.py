@@ -74,8 +74,10 @@ class TrainConfig:
     """Chance that a window's reference is hidden."""
     relation_dropout: float = 0.15
     """Chance that a window's relation is unknown (stage 3), so that unknown works."""
+    draw_rate: float = 3.0
+    """Step of the head that draws, as a share of ``lr``."""
     decoder_rate: float = 0.1
-    """Stage 3: step of the layers behind the social module, as a share of ``lr``."""
+    """Stage 3: step of what is behind the social module, as a share of stage 1's."""
     base_rate: float = 0.0
     """Stage 3: step of everything before it, as a share of ``lr``; 0 freezes it."""
     threads: int = 0
@@ -93,7 +95,7 @@ class TrainConfig:
         for name in ("ema", "partner_dropout", "reference_dropout", "relation_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"train.{name} must lie in [0, 1], it is {getattr(self, name)!r}.")
-        for name in ("warmup", "weight_decay", "patience", "seed", "decoder_rate", "base_rate", "threads"):
+        for name in ("warmup", "weight_decay", "patience", "seed", "draw_rate", "decoder_rate", "base_rate", "threads"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"train.{name} must not be negative, it is {getattr(self, name)!r}.")
         if self.window < 4:

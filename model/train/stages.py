@@ -19,7 +19,7 @@ from model.motion.network import MotionNetwork
 from model.motion.speech import SpeechEncoder, open_encoder
 from model.train import checkpoint
 from model.train.checkpoint import RunFacts
-from model.train.config import RunConfig
+from model.train.config import RunConfig, TrainConfig
 from model.train.devices import Devices
 from model.train.loop import Data, Outcome, Report, train
 from model.train.losses import Losses
@@ -27,7 +27,8 @@ from model.train.store import Store, open_store, statistics
 from model.train.windows import Windows
 from rsat_data.errors import DatasetError, HeadMismatch, RunError
 
-_DECODER = ("decode.", "norm_out.", "out.", "draw.", "trust")
+_DRAW = ("draw.",)
+_DECODER = ("decode.", "norm_out.", "out.", "trust")
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +136,11 @@ def prepare(
             hint="Use speech.encoder=logmel, or network.causal=false.",
         )
     if len(validation) and validation.head_model != training.head_model:
-        raise HeadMismatch(f"{dataset}: validation has codes of another head than train.", path=dataset)
+        raise HeadMismatch(
+            f"{dataset}: validation has codes of {validation.head_model}, train of {training.head_model}.",
+            hint="Codes of two heads never mix: build or import the whole dataset with one.",
+            path=dataset,
+        )
     layout = MotionLayout(training[0].codes["A"]["expression"].shape[1])
     facts = RunFacts(
         config=config,
@@ -149,6 +154,12 @@ def prepare(
     belongs(run, facts)
     identity = facts.dataset_hash + labels_hash(dataset)
     stores = _stores(training, validation, encoder, layout, run / "features", identity, devices, done)
+    if not stores[0].valid.any():
+        raise DatasetError(
+            f"{dataset}: no frame of the training split is valid.",
+            hint="Look at the columns valid and invalid_reason: `rsat-data preview` draws rows.",
+            path=dataset,
+        )
     if devices.rank == 0:
         checkpoint.write_facts(run, facts)
     return Prepared(facts, layout, *stores, training.left_out + validation.left_out)
@@ -237,12 +248,14 @@ def run_stage(
         network.fit_scale(units["mean"], units["scale"])
         with torch.no_grad():
             network.trust.copy_(units["trust"])
-        groups = [([name for name, _ in network.named_parameters()], 1.0)]
+        names = [name for name, _ in network.named_parameters()]
+        drawing = [name for name in names if name.startswith(_DRAW)]
+        groups = [([name for name in names if name not in set(drawing)], 1.0), (drawing, config.train.draw_rate)]
     else:
         _take_over(network, run)
-        groups = _social_groups(network, config.train.decoder_rate, config.train.base_rate)
+        groups = _social_groups(network, config.train)
     if not config.loss.draw:  # what nothing is learnt about stays as it is
-        groups = [([name for name in names if not name.startswith("draw.")], share) for names, share in groups]
+        groups = [(part, share) for part, share in groups if not part[0].startswith(_DRAW)]
     losses = Losses(
         config.loss,
         prepared.layout,
@@ -284,12 +297,14 @@ def _take_over(network: MotionNetwork, run: Path) -> None:
         raise RunError(f"{path} is of another network: {error}.", hint="Train stage 1 again.", path=path) from error
 
 
-def _social_groups(network: MotionNetwork, decoder: float, base: float) -> list[tuple[list[str], float]]:
+def _social_groups(network: MotionNetwork, config: TrainConfig) -> list[tuple[list[str], float]]:
     names = [name for name, _ in network.named_parameters()]
     social = [name for name in names if name.startswith("social.")]
     behind = [name for name in names if name.startswith(_DECODER)]
-    before = [name for name in names if name not in {*social, *behind}]
-    return [(part, share) for part, share in ((social, 1.0), (behind, decoder), (before, base)) if share > 0]
+    drawing = [name for name in names if name.startswith(_DRAW)]
+    before = [name for name in names if name not in {*social, *behind, *drawing}]
+    rates = (1.0, config.decoder_rate, config.decoder_rate * config.draw_rate, config.base_rate)
+    return [(p, share) for p, share in zip((social, behind, drawing, before), rates, strict=True) if share > 0]
 
 
 def _sample(store: Store, count: int = 500) -> tuple[torch.Tensor, torch.Tensor]:
