@@ -22,6 +22,30 @@ _CHUNK = 1000
 
 
 @dataclass
+class _Latest:
+    """What was computed last of one person in one conversation, and does not depend on the relation.
+
+    Relations are compared by asking for the same person again and again.
+    """
+
+    conversation: Conversation | None = None
+    person: str = ""
+    partner_motion: bool = True
+    span: tuple[int, int] = (0, 0)
+    fused: torch.Tensor | None = None
+    """(1, T', C) of the span."""
+    features: dict[tuple[int, ...], torch.Tensor] = field(default_factory=dict)
+    """Relation -> features of the span."""
+    noise: dict[tuple[int, int, int], np.ndarray] = field(default_factory=dict)
+    """seed, rounds, frames -> noise of a surprise."""
+
+    def fits(self, conversation: Conversation, person: str, partner_motion: bool, span: slice) -> bool:
+        """Whether it is of these."""
+        own = (self.person, self.partner_motion, self.span)
+        return self.conversation is conversation and own == (person, partner_motion, (span.start, span.stop))
+
+
+@dataclass
 class Run:
     """A network, its speech encoder, and what it was trained on."""
 
@@ -42,6 +66,7 @@ class Run:
     device: torch.device
     """Where it computes."""
     _heard: OrderedDict[tuple[str, str], np.ndarray] = field(default_factory=OrderedDict, repr=False)
+    _latest: _Latest = field(default_factory=_Latest, repr=False)
 
     @property
     def reference_s(self) -> float:
@@ -90,7 +115,14 @@ class Run:
         batch = self._batch(conversation, person, relation, partner_motion, reference, audio)
         frames = conversation.num_frames
         if draw is None:
-            return self.layout.unpack(self._whole(batch, frames, self.network.receptive, self._mean))
+
+            def mean(part: Batch, span: slice) -> torch.Tensor:
+                if reference is not None or audio is not None:
+                    return self.network(part)
+                features = self._features(part, conversation, person, partner_motion, span)
+                return self.network.decoded(features, part) * self.network.scale + self.network.mean
+
+            return self.layout.unpack(self._whole(batch, frames, self.network.receptive, mean))
         noise = frame_noise(seed_of(draw, PERSONS.index(person)), 0, frames, self.layout.size)
 
         def drawn(part: Batch, span: slice) -> torch.Tensor:
@@ -134,16 +166,17 @@ class Run:
         target = self.layout.pack(conversation.codes[person])
         valid = conversation.valid[person]
         which = PERSONS.index(person)
-        noise = np.stack([frame_noise(seed_of(seed * rounds + n, which), 0, frames, size) for n in range(rounds)])
+        key = (seed_of(seed, which), rounds, frames)
+        if key not in self._latest.noise:
+            drawn = [frame_noise(seed_of(seed * rounds + n, which), 0, frames, size) for n in range(rounds)]
+            self._latest.noise = {key: np.stack(drawn)}
+        noise = self._latest.noise[key]
         times = (torch.arange(rounds, device=self.device, dtype=torch.float32) + 0.5) / rounds
 
         def error(part: Batch, span: slice) -> torch.Tensor:
-            features = self.network.features(part)
+            features = self._features(part, conversation, person, True, span)
             mean = self.network.decoded(features, part)
-            true, known = self._tensor(target[span]), self._tensor(valid[span])
-            features, mean, true, known = (
-                value.expand(rounds, *value.shape[1:]) for value in (features, mean, true, known)
-            )
+            true, known = self._tensor(target[span]), self._tensor(valid[span]).expand(rounds, -1)
             noises = torch.from_numpy(noise[:, span]).to(self.device)
             return self.network.wrong(features, mean, true, known, times, noises).mean(0, keepdim=True)
 
@@ -158,8 +191,23 @@ class Run:
                 f"of {conversation.head_model}."
             )
 
-    def _mean(self, part: Batch, span: slice) -> torch.Tensor:
-        return self.network(part)
+    def _features(
+        self, part: Batch, conversation: Conversation, person: str, partner_motion: bool, span: slice
+    ) -> torch.Tensor:
+        """Features (1, T', C) of a piece, ``span`` of the person; what is before the relation is computed once."""
+        latest = self._latest
+        if not latest.fits(conversation, person, partner_motion, span):
+            fused = self.network.fused(part)
+            place = (span.start, span.stop)
+            latest = _Latest(conversation, person, partner_motion, place, fused, {}, latest.noise)
+            self._latest = latest
+        assert latest.fused is not None
+        if self.network.social is None:
+            return latest.fused
+        key = tuple(part.relation[0].tolist())
+        if key not in latest.features:
+            latest.features[key] = self.network.social(latest.fused, part.relation)
+        return latest.features[key]
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.array(array)[None]).to(self.device)
