@@ -14,11 +14,11 @@ from rsat_data.avatars.find import Found, find_avatar
 from rsat_data.avatars.place import folder_of
 from rsat_data.avatars.subjects import open_rows
 from rsat_data.errors import DatasetError, RsatError, SkippedSubject
-from rsat_data.progress import progress
+from rsat_data.progress import Bar, progress
 
 if TYPE_CHECKING:
     from model.evaluate import EvaluateConfig, Predictor, Report
-    from model.evaluate.pictures import PictureConfig, Sitting
+    from model.evaluate.pictures import PictureConfig, Pictures, Sitting
     from model.head import HeadModel
     from model.motion.conversation import Conversation
 
@@ -140,9 +140,10 @@ def with_seen(
         bars: show progress.
     """
     if head is None:
-        return report
+        note = "lip sync and pictures are left out: they need the head model"
+        return replace(report, warnings=(*report.warnings, note))
     from model.evaluate.lips import judge_lips
-    from model.evaluate.pictures import Pictures, judge_pictures
+    from model.evaluate.pictures import judge_pictures
 
     lips, drawn = [], []
     for split, talks in splits.items():
@@ -158,11 +159,10 @@ def with_seen(
                 split, talks, models, studio, pictures, config.reference_s, config.bootstrap(), told(bar)
             )
         drawn.append(explained(found, studio, folders[split]))
-    assert all(isinstance(one, Pictures) for one in drawn)
     return replace(report, lips=tuple(lips), pictures=tuple(drawn))
 
 
-def explained(found: Any, studio: Studio, dataset: Path) -> Any:
+def explained(found: Pictures, studio: Studio, dataset: Path) -> Pictures:
     """Pictures with a note on who was left out and why."""
     reasons = ", ".join(f"{reason} ({count})" for reason, count in studio.reasons.items())
     if not found.figures:
@@ -174,7 +174,7 @@ def explained(found: Any, studio: Studio, dataset: Path) -> Any:
     return replace(found, note="; ".join(word for word in words if word))
 
 
-def told(bar: Any) -> Callable[[float], None]:
+def told(bar: Bar) -> Callable[[float], None]:
     """A bar of 100 as something to tell shares."""
 
     def tell(share: float) -> None:
