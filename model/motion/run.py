@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from model.motion.conversation import PERSONS, UNKNOWN, Conversation, Relation, partner_of
-from model.motion.draw import frame_noise, seed_of
+from model.motion.draw import frame_noise, seed_of, shifted
 from model.motion.layout import MotionLayout
 from model.motion.network import Batch, MotionNetwork
 from model.motion.reference import describe, reference_frames
@@ -142,7 +142,7 @@ class Run:
         """How little the person's true motion was to be expected, frame by frame.
 
         The weighted error of the head that draws (``MotionNetwork.learn``) on the true motion, mean over groups of
-        columns and over ``rounds`` times, evenly spread in [0, 1). Times and noises depend on ``seed`` and person
+        columns and over ``rounds`` times, spread as in training. Times and noises depend on ``seed`` and person
         alone: relations are compared in pairs, by the same noise.
 
         Args:
@@ -171,7 +171,7 @@ class Run:
             drawn = [frame_noise(seed_of(seed * rounds + n, which), 0, frames, size) for n in range(rounds)]
             self._latest.noise = {key: np.stack(drawn)}
         noise = self._latest.noise[key]
-        times = (torch.arange(rounds, device=self.device, dtype=torch.float32) + 0.5) / rounds
+        times = shifted((torch.arange(rounds, device=self.device, dtype=torch.float32) + 0.5) / rounds)
 
         def error(part: Batch, span: slice) -> torch.Tensor:
             features = self._features(part, conversation, person, True, span)

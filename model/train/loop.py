@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from model.motion.draw import shifted
 from model.motion.network import Batch, MotionNetwork
 from model.train import checkpoint
 from model.train.augment import augmented
@@ -199,12 +200,15 @@ def training_example(
 
 
 def flow_sample(example: Example, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Times (B,) spread evenly over [0, 1) and noise (B, T, D) for the head that draws; drawn on the CPU."""
+    """Times (B,) in [0, 1), spread as they are stepped through, and noise (B, T, D) for the head that draws.
+
+    Drawn on the CPU.
+    """
     count = len(example.target)
     places = (torch.rand(1, generator=generator) + torch.randperm(count, generator=generator)) / count
     noise = torch.randn(example.target.shape, generator=generator)
     device = example.target.device
-    return places.remainder(1.0).to(device), noise.to(device)
+    return shifted(places.remainder(1.0)).to(device), noise.to(device)
 
 
 class _Objective(nn.Module):
