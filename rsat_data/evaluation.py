@@ -62,8 +62,8 @@ class EvaluationOptions:
     """Seconds that never count."""
     draws: int = 1
     """Samples of a run that draws; 0 judges its mean alone."""
-    pictures: int = 20
-    """Frames a person in a clip that are drawn and compared; 0 for none."""
+    pictures: int = 10
+    """Frames a person in a clip, at most, that are drawn and compared; 0 for none."""
     picture_pose: str = "tracked"
     """How the head stands in them: tracked or predicted."""
     rounds: int = 2000

@@ -35,6 +35,9 @@ from model.motion.reference import reference_frames
 from rsat_data.errors import ConfigError, MissingDependencyError, ModelFileError
 
 TRACKED, STILL = "tracked", "static_mean"
+MOST, PERCEPTUAL_MOST, PERCEPTUAL_FRAMES = 400, 100, 5
+"""Frames of a split that are drawn at most; frames that the perceptual figures are worked out for, of a split and of a
+person in a clip, since a pair of them takes a quarter of a second of one core."""
 POSES = ("tracked", "predicted")
 FIGURES = {
     "psnr_foreground": ("PSNR", "dB", "higher"),
@@ -51,8 +54,9 @@ _CODE = {"expression": "expression", "jaw": "jaw", "eyes": "eyes", "pose": "rota
 class PictureConfig:
     """Options of the pictures."""
 
-    frames: int = 20
-    """Frames a person in a clip, evenly spread over those that count; 0 leaves pictures out."""
+    frames: int = 10
+    """Frames a person in a clip, evenly spread over those that count, at most; where there are many people, fewer of
+    each (:data:`MOST`). 0 leaves pictures out."""
     size: int = 256
     """Side, pixels."""
     pose: str = "tracked"
@@ -159,7 +163,7 @@ def judge_pictures(
         progress: told the share that is done.
         threads: of the kernels.
     """
-    judge = _Judge(models, config, threads)
+    judge = _Judge(models, config, threads, 2 * len(talks))
     dyads: list[str] = []
     rows: list[dict[tuple[str, str], float]] = []
     sources: set[str] = set()
@@ -167,7 +171,7 @@ def judge_pictures(
     for done, talk in enumerate(talks):
         for person in PERSONS:
             sitting = sit(talk, person)
-            chosen = [] if sitting is None else _chosen(talk, person, sitting, reference_s, config.frames)
+            chosen = [] if sitting is None else _chosen(talk, person, sitting, reference_s, judge.frames)
             if sitting is None or not chosen:
                 continue
             found, seconds = judge(talk, person, sitting, chosen, reference_s)
@@ -214,8 +218,10 @@ def _chosen(talk: Conversation, person: str, sitting: Sitting, reference_s: floa
 class _Judge:
     """Draws and compares one person in one clip after the other."""
 
-    def __init__(self, models: Sequence[Predictor], config: PictureConfig, threads: int) -> None:
+    def __init__(self, models: Sequence[Predictor], config: PictureConfig, threads: int, people: int) -> None:
         self.models, self.config, self.threads = models, config, threads
+        self.frames = min(config.frames, max(MOST // people, 2))
+        self.perceptual = min(PERCEPTUAL_FRAMES, max(PERCEPTUAL_MOST // people, 1))
         self.methods = [(TRACKED, "tracked motion (upper bound)", "truth")]
         self.methods += [(model.name, model.title, "model") for model in models]
         self.methods.append((STILL, "static mean", "floor"))
@@ -283,14 +289,12 @@ class _Judge:
         found = {"psnr_foreground": psnr(drawn, truth, shown), "ssim_foreground": ssim(drawn, truth, shown)}
         if mouth is not None:
             found["psnr_mouth"] = psnr(drawn, truth, mouth & shown)
+        count = min(self.perceptual, len(drawn))
+        some = [int((i + 0.5) / count * len(drawn)) for i in range(count)]
         if self.weights is not None:
-            parts = [
-                st_lpips(drawn[i : i + 4], truth[i : i + 4], shown[i : i + 4], self.weights)
-                for i in range(0, len(drawn), 4)
-            ]
-            found["st_lpips_foreground"] = torch.cat(parts)
+            found["st_lpips_foreground"] = st_lpips(drawn[some], truth[some], shown[some], self.weights)
         if self.lpips:
-            found["lpips_whole"] = torch.cat([lpips(a[None], b[None]) for a, b in zip(drawn, truth, strict=True)])
+            found["lpips_whole"] = lpips(drawn[some], truth[some])
         return found
 
 

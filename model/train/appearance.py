@@ -179,7 +179,7 @@ def driven_of(
         validation=driven_track(material.validation, footage, predicted)[0],
         known=tuple(int(index) for index in np.flatnonzero(known)),
         share=config.share,
-        pixels=config.agreement_px,
+        pixels=config.agreement * config.size,
         coarse_weight=config.coarse_weight,
         keep_weight=config.keep_weight,
         anchor=avatar.gaussians.clone().to(material.train.rest.device),

@@ -26,15 +26,16 @@ class AppearanceConfig:
     """``mean`` for what the network expects, ``draw`` for one draw of what the face might do."""
     share: float = 0.5
     """Share of the steps under predicted motion; the others are under tracked motion."""
-    agreement_px: float = 1.5
-    """Distance of predicted from tracked points, pixels, at which a pixel's comparison has lost most of its weight."""
+    agreement: float = 0.02
+    """s of :mod:`model.avatar.driven`, as a share of the picture's side: how far predicted may lie from tracked points
+    for their pixels to be compared."""
     coarse_weight: float = 0.5
     """Weight of the coarse grid's difference under predicted motion."""
     perceptual_weight: float = 0.05
     """Weight of ST-LPIPS, where its weights are at hand; 0 leaves it out."""
-    keep_weight: float = 0.02
+    keep_weight: float = 0.005
     """Pull of every Gaussian towards the fitted one."""
-    rate: float = 0.2
+    rate: float = 0.5
     """Steps, as a share of the fit's."""
     least_gain_db: float = 0.02
     """Gain under predicted motion on the time held out below which the fitted avatar is kept."""
@@ -53,7 +54,7 @@ class AppearanceConfig:
         Raises:
             ConfigError: naming the field.
         """
-        for name in ("budget_s", "size", "agreement_px", "rate", "judged_frames"):
+        for name in ("budget_s", "size", "agreement", "rate", "judged_frames"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"appearance.{name} must be positive, it is {getattr(self, name)!r}.")
         for name in ("max_steps", "coarse_weight", "perceptual_weight", "keep_weight", "checkpoint_s", "seed"):

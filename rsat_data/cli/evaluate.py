@@ -45,9 +45,9 @@ Examples:
 @click.option(
     "--pictures",
     type=int,
-    default=20,
+    default=10,
     show_default=True,
-    help="Frames a person in a clip that avatars are drawn for and compared with; 0 for none.",
+    help="Frames a person in a clip, at most, that avatars are drawn for and compared with; 0 for none.",
 )
 @click.option(
     "--picture-pose",
