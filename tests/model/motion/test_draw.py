@@ -47,7 +47,7 @@ def test_a_drawn_stream_equals_the_whole(cuts: list[int]) -> None:
         stop = start + length
         parts.append(net.drawn(piece(whole, start, stop), noise[:, start:stop], memory))
         start = stop
-    torch.testing.assert_close(torch.cat(parts, dim=1), net.drawn(whole, noise), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.cat(parts, dim=1), net.drawn(whole, noise), atol=5e-5, rtol=1e-4)
 
 
 @torch.inference_mode()
