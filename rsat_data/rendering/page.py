@@ -54,11 +54,14 @@ class Page:
         shown = paint.fit(caption, self.text, self.picture.shape[1] // 2)
         middle = (self.picture.shape[1] - paint.width_of(shown, self.text)) // 2
         paint.text(self.picture, (middle, line), shown, self.text, paint.FAINT)
+        room = width - self.text - (paint.width_of(shown, self.text) // columns if shown else 0)
         for number, label in enumerate(labels):
             row, column = divmod(number, columns)
-            at = column * width + self.text // 2, self._footer(row) + self.bar + round(0.25 * self.text)
-            room = (width - paint.width_of(shown, self.text) // 2 if row == rows - 1 and columns == 2 else width)
-            paint.text(self.picture, at, paint.fit(label.name, self.text, room - 2 * self.text), self.text, paint.INK)
+            name = paint.fit(label.name, self.text, room)
+            x = column * width + self.text // 2
+            if shown and column == columns - 1:  # the caption lies in the middle
+                x = (column + 1) * width - self.text // 2 - paint.width_of(name, self.text)
+            paint.text(self.picture, (x, self._footer(row) + self.bar + round(0.25 * self.text)), name, self.text)
 
     def _footer(self, row: int) -> int:
         return self.head + row * (self.height + self.foot) + self.height
