@@ -16,7 +16,7 @@ SMALL = [
     "network.width=16", "network.layers=1", "network.heads=2", "network.reach=10", "network.reference_s=0.3",
     "train.steps=2", "train.batch=2", "train.window=20", "train.warmup=1", "train.validate_every=2",
     "appearance.size=48", "appearance.max_steps=4", "appearance.budget_s=3600", "appearance.judged_frames=3",
-    "appearance.perceptual_weight=0", "appearance.rate=1", "train.threads=1",
+    "appearance.perceptual_weight=0", "appearance.rate=1", "appearance.motion=draw", "train.threads=1",
 ]  # fmt: skip
 
 
