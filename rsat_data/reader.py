@@ -404,10 +404,20 @@ class Row(Mapping[str, Any]):
         return self._dataset._schema.field(name).type
 
     def audio(self) -> Any:
-        """The sound, decoded: (T * sample_rate / fps,) float32 in [-1, 1), as array or tensor."""
+        """The sound, decoded: (T * sample_rate / fps,) float32 in [-1, 1), as array or tensor.
+
+        Raises:
+            DatasetError: the row has none, or it is damaged.
+        """
         import soundfile
 
-        samples, _ = soundfile.read(io.BytesIO(self._bytes("audio")), dtype="float32")
+        try:
+            samples, _ = soundfile.read(io.BytesIO(self._bytes("audio")), dtype="float32")
+        except soundfile.SoundFileError as error:
+            raise DatasetError(
+                f"{self!r}: the sound cannot be decoded: {error}",
+                hint="The row is damaged: build the dataset again, or take its file from a backup.",
+            ) from error
         return self._tensor(samples)
 
     def image(self) -> Any:

@@ -211,7 +211,10 @@ def evaluate(
             hint="Build the dataset with more clips, or choose another split with --split.",
         )
     if len(heads := sorted({_head_of(conversations) for conversations in splits.values() if len(conversations)})) > 1:
-        raise HeadMismatch(f"The splits hold codes of different heads: {', '.join(heads)}; those never mix.")
+        raise HeadMismatch(
+            f"The splits hold codes of different heads: {', '.join(heads)}; those never mix.",
+            hint="Give --ood a dataset of the same head, or judge it by itself.",
+        )
     sizes, figures, versus, warnings = [], [], [], []
     judged: dict[str, Judged] = {}
     seconds: dict[str, list[float]] = {}

@@ -191,7 +191,11 @@ class Conversations(Sequence[Conversation]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         a, b = self._pairs[index]
-        return conversation_of(self._rows[a], self._rows[b])
+        try:
+            return conversation_of(self._rows[a], self._rows[b])
+        except DatasetError as error:
+            hint = error.hint or "`rsat-data validate` names all such rows; build them again."
+            raise type(error)(f"{self.path}: {error.message}", hint=hint, path=self.path) from error
 
     def __iter__(self) -> Iterator[Conversation]:
         for index in range(len(self)):

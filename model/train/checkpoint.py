@@ -68,7 +68,10 @@ def read_facts(folder: Path) -> RunFacts:
             path=folder,
         ) from error
     except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise RunError(f"{path} cannot be read: {error}.", path=path) from error
+        raise RunError(
+            f"{path} cannot be read: {error}.", hint="Train into another folder, or take the file from a backup.",
+            path=path,
+        ) from error  # fmt: skip
     if version != VERSION:
         raise RunError(
             f"{folder} was trained by another version: its files are of version {version}, this one reads {VERSION}.",
@@ -114,7 +117,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise RunError(f"There is no checkpoint {path}.", path=path) from error
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise RunError(
-            f"The checkpoint {path} is damaged: {error}.", hint="Train that stage again.", path=path
+            f"The checkpoint {path} is damaged: {error}.",
+            hint=f"Remove {path.parent} and train that stage again, without --resume if it is stage 1.",
+            path=path,
         ) from error
     if not all(bool(torch.isfinite(value).all()) for value in tensors.values() if value.is_floating_point()):
         raise RunError(f"The checkpoint {path} holds values that are not finite.", path=path)

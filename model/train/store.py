@@ -96,15 +96,22 @@ def open_store(
     """
     key = content_hash([_VERSION, identity, talks.split, encoder.key, layout.num_expression], length=16)
     place = folder / f"{talks.split or 'all'}-{key}"
-    if not (place / "index.json").is_file():
-        _build(talks, encoder, layout, place, done)
+    try:
+        return _opened(place, encoder.per_frame)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not there, or damaged: it is made from the dataset again, whatever was wrong with it
+    _build(talks, encoder, layout, place, done)
+    return _opened(place, encoder.per_frame)
+
+
+def _opened(place: Path, per_frame: int) -> Store:
     index = json.loads((place / "index.json").read_text(encoding="utf-8"))
     arrays = {name: _mapped(place / f"{name}.npy") for name in _FILES}
     entries = tuple(
         Entry(e["clip_id"], e["dyad_id"], e["start"], e["frames"], tuple(e["subjects"]), tuple(e["relation"]))
         for e in index
     )
-    return Store(entries=entries, per_frame=encoder.per_frame, **arrays)
+    return Store(entries=entries, per_frame=per_frame, **arrays)
 
 
 def _mapped(path: Path) -> np.ndarray:
@@ -114,8 +121,9 @@ def _mapped(path: Path) -> np.ndarray:
 def _build(
     talks: Conversations, encoder: SpeechEncoder, layout: MotionLayout, place: Path, done: Callable[[int], None]
 ) -> None:
+    for left in place.parent.glob(f"{place.name}.*.tmp"):  # of a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     temporary = place.with_name(f"{place.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     total = 2 * sum(talks.frames)
     sizes = {

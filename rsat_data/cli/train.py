@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rsat_data.cli.resumable import Resumable
-from rsat_data.errors import HeadMismatch, RunError
+from rsat_data.errors import HeadMismatch, RunError, UsageError
 from rsat_data.long_runs import terminate_as_interrupt
 
 if TYPE_CHECKING:
@@ -116,6 +116,8 @@ def run_training(
     from rsat_data import appearance
     from rsat_data.progress import Bars
 
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--run {folder} is a file.", hint="Name a folder; it is made if missing.", path=folder)
     config = _config(file, settings, folder, resume=resume)
     stages = {"1": [1], "2": [2], "3": [3], "all": [1, 2, 3]}[stage]
     talks = check(dataset, config, social=3 in stages)
@@ -146,6 +148,9 @@ def run_training(
             bars.say(f"the head {talks[0].head_model} is not on this machine: lips are not compared as vertices")
         if bare:
             click.echo(bare, err=True)
+        if not len(talks[1]) and devices.rank == 0:
+            # Said whether or not there are bars: nothing else tells that the weights are simply the last ones.
+            click.echo(f"{dataset} has no validation split: nothing stops early, the last weights are kept", err=True)
         prepared = None
         if stages != [2]:
             reading = bars.bar("reading", len(talks[0]) + len(talks[1]), "clips")
