@@ -79,7 +79,7 @@ def test_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["--set", "train.step=5"], "train.step"),
         (["--set", "train.lr=-1"], "train.lr"),
         (["--set", "network.heads=3"], "network.heads"),
-        (["--stage", "2"], "--stage"),
+        (["--stage", "4"], "--stage"),
         (["--stage", "1", "--device", "tpu"], "--device"),
     ):
         assert run(command(out, tmp_path / "run", "--quiet", *more)) == 2
