@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -68,6 +69,21 @@ def test_windows_are_their_own_frames_and_no_two_are_the_same(talks: Path, prepa
     # What comes out is a copy: changing it changes no later batch.
     example.target.zero_()
     assert windows.example([0]).target.abs().sum() > 0
+
+
+def test_batches_share_no_memory(prepared: Prepared) -> None:
+    """A batch that is kept stays what it was while later ones of the same size are made."""
+    windows = Windows(prepared.training, 40, 20, 1.0, training=True)
+    first = windows.example([0, 1])
+    tensors = {**vars(first.inputs), "target": first.target, "mask": first.mask, "shape": first.shape}
+    before = {name: value.clone() for name, value in tensors.items()}
+    second = windows.example([2, 3])
+    others = {**vars(second.inputs), "target": second.target, "mask": second.mask, "shape": second.shape}
+    assert not torch.equal(first.target, second.target)
+    for name, value in tensors.items():
+        assert torch.equal(value, before[name]), name
+        assert value.untyped_storage().data_ptr() != others[name].untyped_storage().data_ptr(), name
+        assert not np.shares_memory(value.numpy(), prepared.training.motion), name
 
 
 @pytest.mark.parametrize("training", [True, False])
