@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--stream-size", type=int, action="append", help="sizes streamed; default 512 and 256")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)  # drawing has threads of its own
     run = random_run(options.device) if options.run is None else load_run(options.run, options.device)
     people = {"avatar": _avatars(options, run), "mesh": dict.fromkeys(PERSONS, _mesh(run))}
     tracks = _sound(options.frames)
@@ -171,7 +171,6 @@ def _rivals(motion: Mapping[str, np.ndarray], options: argparse.Namespace) -> li
     codes = {name: torch.from_numpy(value[:count]) for name, value in predicted_codes(motion, stand).items()}
     vertices, _ = head.pose(torch.from_numpy(shape), **codes)
     camera = stand.camera.scaled(options.size, options.size)
-    torch.set_num_threads(1)
     rows: list[list[Any]] = []
     for name, work in (
         ("rival: the mesh by model.head.portrait, one sample a pixel", lambda: portrait(head, vertices, camera, 1)),
@@ -180,7 +179,6 @@ def _rivals(motion: Mapping[str, np.ndarray], options: argparse.Namespace) -> li
         work()
         _, clock, cpu = _measured(work, count)
         rows.append([name, clock, cpu, 1])
-    torch.set_num_threads(options.threads)
     return rows
 
 

@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
+import torch
 
 from model.motion.conversation import PERSONS, SAMPLES_PER_FRAME
 from model.motion.stream import Stream
@@ -152,7 +154,7 @@ def stream_talk(
     height = round(size * camera.height / camera.width / 2) * 2
     page = Page([cell.label for cell in cells], 2, size, height, (), caption)
     latency = Latency()
-    with drawing_threads(threads) as pool:
+    with drawing_threads(threads) as pool, _one_thread_of_torch():
         _warm_up(pool, cells, stream, size)
         silence = np.zeros((1 if mixed else 2, 0), np.float32)
         with VideoWriter(path, FPS, CRF, audio=silence, sample_rate=SAMPLE_RATE) as writer:
@@ -167,6 +169,17 @@ def stream_talk(
     if not latency.frames:
         raise SkippedSource("No sound arrived: there is nothing to draw.", hint="Is the other program running?")
     return latency
+
+
+@contextmanager
+def _one_thread_of_torch() -> Iterator[None]:
+    """A frame is too little work to share, and threads that wait for each other wait for busy processors too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _one_round(
