@@ -165,7 +165,7 @@ def motion(options: argparse.Namespace, unseen: SynthConfig) -> None:
     )
     another = Predictor("another", "another draw", "control", lambda talk, person: ones[talk.clip_id][person])
     ceiling = Predictor("limit", "limit", "control", lambda talk, person: best[talk.clip_id][person])
-    lower = [one for one in floors(others, run.reference_s) if one.frames is None]
+    lower = [one for one in floors(others, run.reference_s) if one.name != "half_split"]
     shown = [model, drawn, another, ceiling, alone, *controls(model, others), *lower, truth()]
     names = load_head().expression_names
     spoken = np.array([any(word in name for word in SPOKEN) for name in names])
@@ -229,6 +229,8 @@ def judge(
     for talk in talks:
         for person in PERSONS:
             mask = counts(talk, person)
+            if one.frames is not None:
+                mask = one.frames(talk, person, mask)
             predicted: Mapping[str, np.ndarray] = one.predict(talk, person)
             pairs = {
                 g: (predicted[g].astype(float), talk.codes[person][c].astype(float)) for g, c in CODE_OF_GROUP.items()
