@@ -252,7 +252,7 @@ def summary(reports: Mapping[str, Any], skipped: Mapping[str, str]) -> str:
             changes.append(f"{_mean(first):.2f} -> {_mean(last):.2f} dB under {motion} motion")
         words += ", " + ", ".join(changes) + " on time held out"
     if len(better) < len(known):
-        words += f"; the other {len(known) - len(better)} are kept as fitted"
+        words += f"; {len(known) - len(better)} kept as fitted, where refining did not help"
     return words + (f"; {len(skipped)} left out" if skipped else "")
 
 
