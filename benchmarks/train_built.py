@@ -213,7 +213,9 @@ def distance(x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> list[float]:
 
 def compare(runs: Mapping[str, Run], unseen: Mapping[str, Talks]) -> None:
     """Both runs, shown and compared with either kind of codes, beside tracking itself and still faces."""
-    spoken = np.array([any(word in name for word in SPOKEN) for name in load_head().expression_names])
+    names = load_head().expression_names
+    spoken = np.array([any(word in name for word in SPOKEN) for name in names])
+    lids = np.array(["eyeBlink" in name for name in names])
     reference_s = next(iter(runs.values())).reference_s
     clips = [clip for clip in unseen["built"] if clip in unseen["truth"]]
 
@@ -241,10 +243,10 @@ def compare(runs: Mapping[str, Run], unseen: Mapping[str, Talks]) -> None:
     rows.append(("(tracking itself)", "", "truth", Predictor("tracked", "", "floor", tracked)))
     bootstrap = Bootstrap()
     lines: list[list[str]] = [["trained on", "shown", "compared with", *COLUMNS, "FD", "r of the jaw"]]
-    base = {kind: judge([unseen[kind][c] for c in clips], still(kind), counts, spoken) for kind in KINDS}
+    base = {kind: judge([unseen[kind][c] for c in clips], still(kind), counts, spoken, lids) for kind in KINDS}
     for trained, shown, judged, one in rows:
         talks = [unseen[judged][clip] for clip in clips]
-        found = judge(talks, one, counts, spoken)
+        found = judge(talks, one, counts, spoken, lids)
         dyads = np.unique([talk.dyad_id for talk in talks for _ in PERSONS], return_inverse=True)[1]
         ratios = [found[name] / np.mean(base[judged][name]) for name in (*COLUMNS, "fd")]
         cells = [cell(values, dyads, bootstrap) for values in (*ratios, found["r"])]
