@@ -63,13 +63,16 @@ class Paced:
 
 
 class RawInput:
-    """Signed 16-bit little-endian samples at 16 kHz, A and B in turn, from a binary stream."""
+    """Signed 16-bit little-endian samples at 16 kHz, A and B in turn, from a binary stream.
+
+    Read from the first :meth:`take` on, so that what comes while models are loaded waits in the pipe.
+    """
 
     def __init__(self, stream: BinaryIO | None = None) -> None:
         self._stream = sys.stdin.buffer if stream is None else stream
         self._frames: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
         self._ended = False
-        threading.Thread(target=self._read, name="listen", daemon=True).start()
+        self._thread = threading.Thread(target=self._read, name="listen", daemon=True)
 
     def _read(self) -> None:
         while data := self._stream.read(_BYTES):
@@ -81,6 +84,8 @@ class RawInput:
 
     def take(self) -> list[Frame]:
         """See :class:`Arrivals`."""
+        if self._thread.ident is None:
+            self._thread.start()
         frames: list[Frame] = []
         while not self._ended and (not frames or not self._frames.empty()):
             frame = self._frames.get()
@@ -131,9 +136,11 @@ class Latency:
             yield f"kept up with 25 frames/s: all {self.frames} frames were drawn"
         else:
             left_out = self.frames - facts["drawn"]
+            slow = facts["network_ms"]["median"] > facts["drawing_ms"]["median"]
+            hint = "the network takes longest: --mean is quicker" if slow else "a smaller --size is quicker"
             yield (
                 f"did not keep up with 25 frames/s: {left_out} of {self.frames} pictures were left out, the ones "
-                "before them stand still; a smaller --size is quicker"
+                f"before them stand still; {hint}"
             )
 
 
