@@ -274,7 +274,7 @@ def run_stage(
     return train(
         network, groups, data, losses, t, run / f"stage{stage}", devices,
         relation=stage == 3, resume=resume, report=report,
-        augment=config.augment if config.speech.encoder == "logmel" else None,
+        augment=config.augment if config.speech.encoder == "logmel" and any(vars(config.augment).values()) else None,
     )  # fmt: skip
 
 

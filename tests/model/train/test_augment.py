@@ -14,7 +14,8 @@ from model.train.stages import Prepared
 from model.train.windows import Windows
 from rsat_data.errors import ConfigError
 
-NOTHING = AugmentConfig(gain_db=0, tilt_db=0, warp=0, hole_bands=0, hole_frames=0)
+NOTHING = AugmentConfig()
+MUCH = AugmentConfig(gain_db=6, tilt_db=6, warp=0.1, hole_bands=6, hole_frames=3)
 
 
 @pytest.fixture
@@ -25,10 +26,10 @@ def inputs(prepared: Prepared) -> Batch:
 def test_nothing_asked_is_nothing_done_and_only_speech_is_changed(inputs: Batch) -> None:
     same = augmented(inputs, NOTHING, np.random.default_rng(0), 4)
     torch.testing.assert_close(same.own, inputs.own, atol=1e-5, rtol=1e-5)
-    other = augmented(inputs, AugmentConfig(), np.random.default_rng(0), 4)
+    other = augmented(inputs, MUCH, np.random.default_rng(0), 4)
     for name, value in vars(inputs).items():
         assert torch.equal(getattr(other, name), value) == (name not in ("own", "partner")), name
-    again = augmented(inputs, AugmentConfig(), np.random.default_rng(0), 4)
+    again = augmented(inputs, MUCH, np.random.default_rng(0), 4)
     assert torch.equal(other.own, again.own) and torch.equal(other.partner, again.partner)
     assert torch.isfinite(other.own).all()
 

@@ -43,7 +43,8 @@ def test_going_on_equals_never_having_stopped_to_the_bit(stage: int, talks: Path
             raise Stopped
 
     runs = [tmp_path / name for name in ("whole", "pieces")]
-    both = [prepared_for(talks, run, tiny()) for run in runs]
+    config = replace(tiny(), augment=AugmentConfig(gain_db=6, warp=0.1, hole_frames=2))
+    both = [prepared_for(talks, run, config) for run in runs]
     if stage == 3:
         for prepared, run in zip(both, runs, strict=True):
             trained(prepared, run)
@@ -67,8 +68,7 @@ def test_one_conversation_is_learnt_by_heart(talks: Path, tmp_path: Path) -> Non
         partner_dropout=0.0, reference_dropout=0.0,
     )  # fmt: skip
     network = replace(config.network, dropout=0.0, width=64, layers=2, heads=4, reach=40)
-    still = AugmentConfig(gain_db=0, tilt_db=0, warp=0, hole_bands=0, hole_frames=0)
-    config = replace(config, network=network, augment=still, loss=LossConfig(draw=0.0))
+    config = replace(config, network=network, loss=LossConfig(draw=0.0))
     prepared = prepared_for(talks, tmp_path, config)
     one = replace(prepared.training, entries=prepared.training.entries[:1])
     seen: list[float] = []
