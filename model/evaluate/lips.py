@@ -8,7 +8,7 @@ same models hearing somebody else, and the true lips under somebody else's voice
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -122,9 +122,12 @@ def judge_lips(
     numbers = np.unique(np.asarray(dyads, object).astype(str), return_inverse=True)[1].astype(np.int64)
     cells = {name: [_cells([value[k] for value in values]) for k in (0, 1)] for name, values in found.items()}
     scores = [
-        LipScore(name, title, kind, *(bootstrap.figure(cell, numbers) for cell in cells[name]))
+        LipScore(
+            name, title, kind, _correlation(bootstrap.figure(cells[name][0], numbers)),
+            bootstrap.figure(cells[name][1], numbers),
+        )
         for name, title, kind in rows
-    ]
+    ]  # fmt: skip
     gains = {
         model.name: bootstrap.difference(cells[model.name][0], cells[f"{model.name}:shuffled_audio"][0], numbers)
         for model in models
@@ -157,6 +160,13 @@ def _person(
             codes = model.predict(said, person)
             found[name] = lip_sync(lips.opening(talk.shape[person], codes, known), loudness, judged)
     return found
+
+
+def _correlation(estimate: Estimate) -> Estimate:
+    """With ends of the interval that a correlation can have."""
+    if estimate.low is None or estimate.high is None:
+        return estimate
+    return replace(estimate, low=max(estimate.low, -1.0), high=min(estimate.high, 1.0))
 
 
 def _cells(values: Sequence[float]) -> Cells:

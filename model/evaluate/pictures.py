@@ -1,8 +1,8 @@
 """Pictures of a prediction: a subject's avatar under predicted motion, beside the frames of its row.
 
 Expression, jaw and eyes are the prediction's; the head stands as it was tracked, for a nod that comes a little later
-would move every pixel and say nothing (``pose="predicted"`` lets it turn as predicted all the same). Shoulders follow
-the head by the avatar's own rule. The same avatar under the tracked codes is the upper bound; under the mean of the
+would move every pixel and say nothing (``pose="predicted"`` lets it turn as predicted all the same). Shoulders, whose
+own motion no code knows, do not count. The same avatar under the tracked codes is the upper bound; under the mean of a
 person's reference, a face that stands still, it is the floor. Truth and drawings are composited on black with the
 truth's matte; frames that the avatar was fitted to do not count.
 """
@@ -23,6 +23,7 @@ from model.avatar.draw import draw
 from model.avatar.footage import Footage, Frame, pictures
 from model.avatar.light import light_of
 from model.avatar.posing import pose_on_torso, rest_pose
+from model.avatar.torso import shoulders
 from model.camera import project
 from model.evaluate.intervals import Bootstrap, Cells, Estimate
 from model.evaluate.predictors import Predictor, counted
@@ -40,10 +41,10 @@ MOST, PERCEPTUAL_MOST, PERCEPTUAL_FRAMES = 400, 100, 5
 person in a clip, since a pair of them takes a quarter of a second of one core."""
 POSES = ("tracked", "predicted")
 FIGURES = {
-    "psnr_foreground": ("PSNR", "dB", "higher"),
+    "psnr_head": ("PSNR", "dB", "higher"),
     "psnr_mouth": ("PSNR mouth", "dB", "higher"),
-    "ssim_foreground": ("SSIM", "1", "higher"),
-    "st_lpips_foreground": ("ST-LPIPS", "1", "lower"),
+    "ssim_head": ("SSIM", "1", "higher"),
+    "st_lpips_head": ("ST-LPIPS", "1", "lower"),
     "lpips_whole": ("LPIPS", "1", "lower"),
 }
 """Figure -> title, unit, which is better."""
@@ -57,8 +58,8 @@ class PictureConfig:
     frames: int = 10
     """Frames a person in a clip, evenly spread over those that count, at most; where there are many people, fewer of
     each (:data:`MOST`). 0 leaves pictures out."""
-    size: int = 256
-    """Side, pixels."""
+    size: int = 0
+    """Side, pixels; 0 for that which each avatar was fitted to."""
     pose: str = "tracked"
     """How the head stands: tracked or predicted."""
 
@@ -70,8 +71,8 @@ class PictureConfig:
         """
         if self.frames < 0:
             raise ConfigError(f"frames should be at least 0, got {self.frames}.")
-        if not MIN_SIDE <= self.size <= 1024:
-            raise ConfigError(f"size should lie between {MIN_SIDE} and 1024, got {self.size}.")
+        if self.size and not MIN_SIDE <= self.size <= 1024:
+            raise ConfigError(f"size should be 0, or lie between {MIN_SIDE} and 1024, got {self.size}.")
         if self.pose not in POSES:
             raise ConfigError(f"pose should be one of {', '.join(POSES)}, got {self.pose!r}.")
 
@@ -128,8 +129,8 @@ class Pictures:
     """Where the avatars come from."""
     pose: str = "tracked"
     """How the head stands."""
-    size: int = 0
-    """Side of the pictures, pixels."""
+    size: str = ""
+    """Sides of the pictures, pixels."""
     draws_per_second: float | None = None
     """Pictures drawn per second, decoding and comparison not counted."""
     note: str = ""
@@ -182,7 +183,7 @@ def judge_pictures(
         progress((done + 1) / len(talks))
     people = 2 * len(talks)
     if not rows:
-        return Pictures(split, people=people, pose=config.pose, size=config.size)
+        return Pictures(split, people=people, pose=config.pose)
     numbers = np.unique(np.asarray(dyads, object).astype(str), return_inverse=True)[1].astype(np.int64)
     figures, gains = [], []
     for figure, (_, _, better) in FIGURES.items():
@@ -198,7 +199,7 @@ def judge_pictures(
     speed = frames * len(judge.methods) / max(spent, 1e-9)
     return Pictures(
         split, tuple(figures), tuple(gains), len(rows), people, frames, tuple(sorted(sources)), config.pose,
-        config.size, speed, judge.note,
+        ", ".join(f"{size} x {size}" for size in sorted(judge.sizes)), speed, judge.note,
     )  # fmt: skip
 
 
@@ -220,6 +221,7 @@ class _Judge:
 
     def __init__(self, models: Sequence[Predictor], config: PictureConfig, threads: int, people: int) -> None:
         self.models, self.config, self.threads = models, config, threads
+        self.sizes: set[int] = set()
         self.frames = min(config.frames, max(MOST // people, 2))
         self.perceptual = min(PERCEPTUAL_FRAMES, max(PERCEPTUAL_MOST // people, 1))
         self.methods = [(TRACKED, "tracked motion (upper bound)", "truth")]
@@ -236,19 +238,22 @@ class _Judge:
         self, talk: Conversation, person: str, sitting: Sitting, chosen: Sequence[int], reference_s: float
     ) -> tuple[dict[tuple[str, str], float], float]:
         """(method, figure) -> mean over the frames, and the seconds that drawing took."""
-        size = self.config.size
+        size = side_of(sitting.avatar, self.config)
+        self.sizes.add(size)
+        identity = sitting.head.shaped(torch.from_numpy(np.array(sitting.row.shape)))
         truths, masks = [], []
-        for _, picture in pictures([sitting.row], [Frame(0, t) for t in chosen], size, self.threads):
+        for index, picture in pictures([sitting.row], [Frame(0, t) for t in chosen], size, self.threads):
             image = torch.from_numpy(picture.astype(np.float32) / 255)
+            body = shoulders(sitting.head, identity, sitting.row, Frame(0, chosen[index]), picture)
             truths.append(image[..., :3] * image[..., 3:])
-            masks.append(image[..., 3] > 0.5)
+            masks.append((image[..., 3] > 0.5) & ~torch.from_numpy(body))
         truth, shown = torch.stack(truths), torch.stack(masks)
         mouth = _mouth(sitting, chosen, size)
         found: dict[tuple[str, str], float] = {}
         seconds = 0.0
         for method, codes in self._codes(talk, person, sitting, chosen, reference_s):
             begin = time.perf_counter()
-            drawn = self._draw(sitting, codes)
+            drawn = self._draw(sitting, codes, size)
             seconds += time.perf_counter() - begin
             for figure, values in self._compare(drawn, truth, shown, mouth).items():
                 found[method, figure] = float(values.nanmean())
@@ -273,8 +278,8 @@ class _Judge:
             still[_CODE[group]] = np.repeat(mean[None].astype(np.float32), len(chosen), axis=0)
         yield STILL, still
 
-    def _draw(self, sitting: Sitting, codes: Mapping[str, np.ndarray]) -> Tensor:
-        size, row = self.config.size, sitting.row
+    def _draw(self, sitting: Sitting, codes: Mapping[str, np.ndarray], size: int) -> Tensor:
+        row = sitting.row
         rotation, translation = (torch.from_numpy(np.array(row.codes[n])) for n in ("rotation", "translation"))
         rest = rest_pose(rotation, translation, torch.from_numpy(row.usable()))
         rgb, _ = draw(
@@ -286,16 +291,24 @@ class _Judge:
     @torch.no_grad()
     def _compare(self, drawn: Tensor, truth: Tensor, shown: Tensor, mouth: Tensor | None) -> dict[str, Tensor]:
         """Figure -> one number a frame."""
-        found = {"psnr_foreground": psnr(drawn, truth, shown), "ssim_foreground": ssim(drawn, truth, shown)}
+        found = {"psnr_head": psnr(drawn, truth, shown), "ssim_head": ssim(drawn, truth, shown)}
         if mouth is not None:
             found["psnr_mouth"] = psnr(drawn, truth, mouth & shown)
         count = min(self.perceptual, len(drawn))
         some = [int((i + 0.5) / count * len(drawn)) for i in range(count)]
         if self.weights is not None:
-            found["st_lpips_foreground"] = st_lpips(drawn[some], truth[some], shown[some], self.weights)
+            found["st_lpips_head"] = st_lpips(drawn[some], truth[some], shown[some], self.weights)
         if self.lpips:
             found["lpips_whole"] = lpips(drawn[some], truth[some])
         return found
+
+
+def side_of(avatar: Avatar, config: PictureConfig) -> int:
+    """Side of an avatar's pictures: what it was fitted to, 256 where it does not say; Gaussians look right there."""
+    fit = avatar.about.get("config")
+    own = fit.get("size") if isinstance(fit, Mapping) else None
+    found = config.size or (own if isinstance(own, int) else 256)
+    return max(MIN_SIDE, min(found, 1024))
 
 
 def _mouth(sitting: Sitting, chosen: Sequence[int], size: int) -> Tensor | None:

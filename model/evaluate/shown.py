@@ -37,7 +37,7 @@ def speed_lines(report: Report) -> list[str]:
     ]
     drawn = [one for one in report.pictures if one.draws_per_second is not None]
     return lines + [
-        f"{one.split}: avatars are drawn at {one.draws_per_second:.1f} frames/s, {one.size} x {one.size}"
+        f"{one.split}: avatars are drawn at {one.draws_per_second:.1f} frames/s, {one.size}"
         for one in drawn
     ]
 
@@ -49,7 +49,7 @@ def about_pictures(pictures: Pictures) -> str:
     pose = "as tracked" if pictures.pose == "tracked" else "as predicted"
     words = (
         f"{pictures.split}: pictures of {pictures.sittings} of {pictures.people} persons in clips, {pictures.frames} "
-        f"frames, {pictures.size} x {pictures.size}; avatars of {' and '.join(pictures.sources)}; "
+        f"frames, {pictures.size}; avatars of {' and '.join(pictures.sources)}; "
         f"the head stands {pose}"
     )
     return f"{words}; {pictures.note}" if pictures.note else words
@@ -78,7 +78,7 @@ def _pictures(pictures: Pictures) -> Iterator[RenderableType]:
         table.add_row(Text(row[0].title, style=style), *cells)
     yield table
     for model, figure, gain in pictures.gains:
-        if figure in ("psnr_mouth", "st_lpips_foreground"):
+        if figure in ("psnr_mouth", "st_lpips_head"):
             name = title_of(pictures, model)
             yield Text(f"  {name}, {FIGURES[figure][0]}: better than the static mean by {span(gain)}")
 

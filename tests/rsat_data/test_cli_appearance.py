@@ -76,7 +76,7 @@ def test_avatars_are_refined_below_the_run_alone(
     (pictures,) = report["pictures"]
     figures = {(f["method"], f["figure"]): f["estimate"]["value"] for f in pictures["figures"]}
     assert {name for name, _ in figures} == {"tracked", "model", "static_mean"}
-    assert all(10 < value < 60 for (_, figure), value in figures.items() if figure == "psnr_foreground")
+    assert all(10 < value < 60 for (_, figure), value in figures.items() if figure == "psnr_head")
     assert pictures["draws_per_second"] > 0 and report["lips"][0]["split"] == "train"
     page = (folder / "evaluation/report.html").read_text()
     assert "Lips and pictures" in page and "upper bound" in page
@@ -84,8 +84,8 @@ def test_avatars_are_refined_below_the_run_alone(
     other = json.loads(capsys.readouterr().out)["pictures"][0]
     assert other["pose"] == "predicted"
     shown = {(f["method"], f["figure"]): f["estimate"]["value"] for f in other["figures"]}
-    assert shown["tracked", "psnr_foreground"] == pytest.approx(figures["tracked", "psnr_foreground"])
-    assert shown["model", "psnr_foreground"] != figures["model", "psnr_foreground"]
+    assert shown["tracked", "psnr_head"] == pytest.approx(figures["tracked", "psnr_head"])
+    assert shown["model", "psnr_head"] != figures["model", "psnr_head"]
 
 
 def test_without_avatars_it_says_what_fits_them(
