@@ -41,7 +41,8 @@ class Problem:
 
 def audio_fits(num_samples: int, sample_rate: int, num_frames: int, fps: float) -> bool:
     """Whether audio and frames cover the same time: they differ by less than one frame."""
-    return abs(num_frames / fps - num_samples / sample_rate) < 1.0 / fps
+    # Multiplied out: quotients of seconds round, and whole frames would be taken for a little less.
+    return abs(num_frames * sample_rate - num_samples * fps) < sample_rate
 
 
 def schema_problems(schema: pa.Schema, spec: Table) -> list[Problem]:
