@@ -43,7 +43,7 @@ from model.motion.network import MotionNetwork
 from model.motion.run import load_run
 from model.train.config import RunConfig
 from model.train.devices import Devices
-from model.train.loop import flow_sample, training_example
+from model.train.loop import training_example
 from model.train.losses import Losses
 from model.train.stages import check, prepare
 from model.train.store import statistics
@@ -264,7 +264,7 @@ def speed(options: argparse.Namespace, learnt: SynthConfig) -> None:
 
     rates = {"loading": t.batch / best_of(load, 20)}
     example = load()
-    times, noise = flow_sample(example, torch.default_generator)
+    noise = torch.randn(example.target.shape)
     scale, pace = (torch.from_numpy(units[name]) for name in ("scale", "speed"))
     losses = Losses(config.loss, prepared.layout, scale, pace, load_head())
     frames = {}
@@ -282,8 +282,8 @@ def speed(options: argparse.Namespace, learnt: SynthConfig) -> None:
         ) -> None:
             optimiser.zero_grad()
             if draw:
-                predicted, error = network.learn(example.inputs, example.target, example.mask, times, noise)
-                terms = losses(predicted, example) | losses.drawn(error, example.mask)
+                predicted, surprise = network.learn(example.inputs, example.target, example.mask, noise)
+                terms = losses(predicted, example) | losses.drawn(surprise, example.mask)
             else:
                 terms = losses(network(example.inputs), example)
             torch.stack(list(terms.values())).sum().backward()

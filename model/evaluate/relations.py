@@ -38,8 +38,8 @@ from rsat_data.errors import RunError
 SURPRISE = Metric(
     "surprise",
     "surprise",
-    "mean over frames of the flow-matching error of y under the model that draws (Run.surprise)",
-    "1",
+    "mean over frames of minus the log density of y under the model that draws, a part (Run.surprise)",
+    "nat",
     "lower",
     lambda sample, group, role: Figure(None, 0.0, "taken of the model, not of a prediction"),
     groups=("motion",),

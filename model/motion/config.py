@@ -37,10 +37,12 @@ class NetworkConfig:
     """Share of activations dropped in training."""
     queries: int = 4
     """Learnable queries of the social module."""
-    draw_width: int = 96
-    """Channels of the head that draws."""
-    draw_steps: int = 6
-    """Steps of a draw from noise to motion."""
+    draw_width: int = 160
+    """Channels of the recurrent layer of the head that draws."""
+    draw_parts: int = 24
+    """Principal parts of motion that are drawn; what is in none of them stays at the mean."""
+    draw_choices: int = 20
+    """Components of the mixture that a draw chooses from in every frame."""
     reference_s: float = 3.0
     """Seconds at the clip's beginning that show the target's neutral face and style; metrics leave them out."""
 
@@ -50,8 +52,8 @@ class NetworkConfig:
         Raises:
             ConfigError: naming the field.
         """
-        sizes = ("width", "layers", "heads", "feedforward", "reach", "queries", "draw_width", "draw_steps")
-        for name in (*sizes, "reference_s"):
+        sizes = ("width", "layers", "heads", "feedforward", "reach", "queries")
+        for name in (*sizes, "draw_width", "draw_parts", "draw_choices", "reference_s"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"network.{name} must be positive, it is {getattr(self, name)!r}.")
         if self.width % self.heads:

@@ -1,14 +1,15 @@
 """Draws: what a face might do that no input shows (blinks, smiles, brows, nods, glances), by a small generative head.
 
-Rectified flow (Liu et al. 2022; Lipman et al. 2022) on the residual of the mean, in units of training: between noise
-x0 and residual x1 lies x_t = (1 - t) x0 + t x1, and the head says which x1 it expects from x_t, t and the fused
-features. Its velocity is (x1 - x_t) / (1 - t); a few steps lead from noise to a residual. Expecting x1 and not
-the velocity itself leaves little noise in the result: the last step lands about on what is expected.
+Frame by frame the head says how likely every continuation of the residual of the mean is, given the residual so far
+and the fused features: a mixture of normal densities (Bishop 1994; over time: Graves 2013) whose components share one
+choice, so what belongs to one event (both lids of a blink) begins together. Motion keeps going as it went unless the
+head says otherwise. A draw chooses frame by frame; the likelihood of true motion is exact.
+
+The residual, in units of training, is written in the leading principal parts of how people move within a clip.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
@@ -16,16 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.motion.layers import Convolution, Memory
+from model.motion.layers import Memory
 
-DILATIONS = (1, 2, 4, 8, 16, 1)
-"""Frames between the taps of each block's convolution."""
-LEAST = 0.35
-"""Least 1 - t in the weight of an error: near t = 1 the velocity's error would count without end."""
-SHIFT = 3.0
-"""How far times gather near the noise: motion is smooth, so a head that looks at many frames sees through the noise
-early, and what will be drawn is decided there (as for large pictures: Esser et al. 2024)."""
-_FREQUENCIES = 16
+LEAST_SPREAD = 0.02
+"""Least spread of a component, in spreads of its part: motion is known no better, and likelihoods stay bounded."""
+FARTHEST = 10.0
+"""How far a drawn part may be from the mean, in its spreads."""
+WANDER = 0.08
+"""Spread of the error of the past shown in training, in spreads of each part: a draw's own past is not true either."""
+WANDER_KEPT = 0.95
+"""Share of that error which stays from frame to frame: a slow one, or velocities would drown in it."""
 
 
 def frame_noise(seed: int, first: int, count: int, size: int) -> np.ndarray:
@@ -52,87 +53,130 @@ def seed_of(draw: int, person: int) -> int:
     return 2 * draw + person
 
 
-def error_weight(time: Tensor) -> Tensor:
-    """What squared errors of the expected residual count at times (...): the error of the velocity, bounded.
-
-    1 on average over evenly spread times.
-    """
-    return 1 / (1 - time).clamp(min=LEAST).square() / (2 / LEAST - 1)
-
-
-def shifted(place: Tensor) -> Tensor:
-    """Times in [0, 1] of evenly spread places in [0, 1]: learnt from, and stepped through, alike."""
-    return place / (SHIFT - (SHIFT - 1) * place)
-
-
 class DrawHead(nn.Module):
-    """Gated dilated convolutions over frames, told the fused features, the mean and the time.
+    """A recurrent mixture density network over the residual's parts.
 
     Args:
         features: channels of the fused features.
         motion: D.
-        width: channels inside.
-        causal: look at no later frame.
+        width: channels of the recurrent layer.
+        parts: principal parts of the residual that are drawn; at most D - 1.
+        choices: components of the mixture.
+        dropout: share of what the head is told that is dropped in training.
     """
 
-    def __init__(self, features: int, motion: int, width: int, *, causal: bool) -> None:
+    axes: Tensor
+    spread: Tensor
+
+    def __init__(self, features: int, motion: int, width: int, parts: int, choices: int, dropout: float) -> None:
         super().__init__()
-        self.enter = nn.Linear(motion + 1, width)
+        self.parts, self.choices = min(parts, motion - 1), choices
+        told = width // 2
         self.norm = nn.LayerNorm(features)
-        self.told = nn.Linear(features + motion, width)
-        self.clock = nn.Sequential(nn.Linear(2 * _FREQUENCIES, width), nn.GELU())
-        blocks = range(len(DILATIONS))
-        self.taps = nn.ModuleList(Convolution(width, 2 * width, 3, dilation=d, causal=causal) for d in DILATIONS)
-        self.hear = nn.ModuleList(nn.Linear(width, 2 * width) for _ in blocks)
-        self.when = nn.ModuleList(nn.Linear(width, 2 * width) for _ in blocks)
-        self.leave = nn.ModuleList(nn.Linear(width, width) for _ in blocks)
-        self.norm_out = nn.LayerNorm(width)
-        self.out = nn.Linear(width, motion)
-        # Before it is trained it expects no residual, so a draw is the mean.
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.told = nn.Linear(features + motion, told)
+        self.drop = nn.Dropout(dropout)
+        self.past = nn.GRU(2 * self.parts + 1 + told, width, batch_first=True)
+        self.hidden = nn.Linear(width + told, width)
+        self.choice = nn.Linear(width, choices)
+        self.centre = nn.Linear(width, choices * self.parts)
+        self.width = nn.Linear(width, choices * self.parts)
+        # Small, and unlike each other, so that components may become different.
+        nn.init.normal_(self.centre.weight, std=0.05)
+        nn.init.constant_(self.width.bias, -3.0)
+        self.stay = nn.Parameter(torch.full((self.parts,), 0.97))
+        self.go_on = nn.Parameter(torch.full((choices, self.parts), 0.7))
+        self.register_buffer("axes", torch.eye(motion)[: self.parts].clone())
+        self.register_buffer("spread", torch.ones(self.parts))
 
-    @property
-    def receptive(self) -> int:
-        """Frames to either side that one look depends on."""
-        return sum(DILATIONS)
+    def fit_parts(self, axes: Tensor, spread: Tensor) -> None:
+        """Set the parts: the first of the principal axes (D, D), a row each, and spreads (D,) of training motion."""
+        self.axes.copy_(axes[: self.parts])
+        self.spread.copy_(spread[: self.parts].clamp(min=1e-3))
 
-    def conditions(self, fused: Tensor, mean: Tensor) -> list[Tensor]:
-        """What each block is told (B, T, 2 width), by features (B, T, C) and the mean (B, T, D) in units of training.
+    def inform(self, features: Tensor, mean: Tensor) -> Tensor:
+        """What the head is told (B, T, W / 2), by features (B, T, C) and the mean (B, T, D) in units of training."""
+        both = torch.cat([self.norm(features.float()), mean.float()], dim=-1)
+        return self.drop(functional.gelu(self.told(both)))
 
-        The same at all times, so it is computed once a draw.
+    def surprise(self, told: Tensor, residual: Tensor, known: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Negative logarithm of the density of a residual, frame by frame.
+
+        Args:
+            told: (B, T, W / 2) of :meth:`inform`.
+            residual: (B, T, D) in units of training.
+            known: (B, T) bool; what the residual holds in other frames does not matter.
+            noise: (B, T, D), normal, for the error of the past in training; None for the true past.
+
+        Returns:
+            (B, T) nats a part, parts in units of their spread; 0 where nothing is known.
         """
-        told = functional.gelu(self.told(torch.cat([self.norm(fused), mean], dim=-1)))
-        return [layer(told) for layer in self.hear]
+        parts = torch.where(known[..., None], residual @ self.axes.T / self.spread, 0.0)
+        shown = parts if noise is None else parts + self._wander(noise) * known[..., None]
+        before = functional.pad(shown, (0, 0, 1, 0))[:, :-1]
+        is_before = functional.pad(known, (1, 0))[:, :-1]
+        both = is_before & functional.pad(is_before, (1, 0))[:, :-1]
+        speed = torch.where(both[..., None], before - functional.pad(before, (0, 0, 1, 0))[:, :-1], 0.0)
+        state = self.past(self._seen(before, speed, is_before, told))[0]
+        share, centre, width = self._mixture(state, told, before, speed)
+        apart = (parts[..., None, :] - centre) / width
+        density = share - (0.5 * apart.square() + width.log()).sum(-1) - 0.5 * math.log(2 * math.pi) * self.parts
+        return torch.where(known, -density.logsumexp(-1) / self.parts, 0.0)
 
-    def forward(
-        self, x: Tensor, time: Tensor, conditions: list[Tensor], known: Tensor, memory: Memory | None = None
-    ) -> Tensor:
-        """Expected residual (B, T, D) at ``x`` (B, T, D) and times (B,); ``known`` (B, T): frames of x that count."""
-        given = torch.where(known[..., None], x, 0.0)
-        h = self.enter(torch.cat([given, known[..., None].to(x.dtype)], dim=-1))
-        angle = time[:, None] * (math.pi / 2 * torch.arange(1, _FREQUENCIES + 1, device=x.device, dtype=x.dtype))
-        clock = self.clock(torch.cat([angle.sin(), angle.cos()], dim=-1))
-        for tap, told, when, leave in zip(self.taps, conditions, self.when, self.leave, strict=True):
-            signal, gate = (tap(h, memory) + told + when(clock)[:, None]).chunk(2, dim=-1)
-            h = h + leave(torch.tanh(signal) * torch.sigmoid(gate))
-        return self.out(self.norm_out(h))
+    def residual(self, told: Tensor, noise: Tensor, memory: Memory | None = None) -> Tensor:
+        """A drawn residual (B, T, D) in units of training.
 
-    def residual(self, fused: Tensor, mean: Tensor, noise: Tensor, steps: int, memory: Memory | None = None) -> Tensor:
-        """A residual (B, T, D) in units of training, from ``noise`` (B, T, D) by ``steps`` steps.
-
-        Steps of Adams and Bashforth: Euler's, corrected by the step before; Euler's alone would shrink the motion.
-        With ``memory``, of the next piece of a stream: every step remembers its own past.
+        Args:
+            told: (B, T, W / 2) of :meth:`inform`.
+            noise: (B, T, D), normal: of each frame, one number chooses a component, one for every part a value of it.
+            memory: of a stream: the residual so far.
         """
-        conditions = self.conditions(fused, mean)
-        known = torch.ones(noise.shape[:2], dtype=torch.bool, device=noise.device)
-        x, before, last = noise, None, 0.0
-        times = shifted(torch.linspace(0, 1, steps + 1)).tolist()
-        for step, (time, after) in enumerate(itertools.pairwise(times)):
-            own = None if memory is None else memory.setdefault((id(self), step), {})
-            velocity = (self(x, x.new_full((len(x),), time), conditions, known, own) - x) / (1 - time)
-            stride = after - time
-            half = 0.0 if before is None else 0.5 * stride / last
-            x = x + stride * ((1 + half) * velocity - half * (velocity if before is None else before))
-            before, last = velocity, stride
-        return x
+        batch = len(told)
+        if memory is not None and id(self) in memory:
+            state, before, speed, begun = memory[id(self)]
+        else:
+            state = told.new_zeros(1, batch, self.past.hidden_size)
+            before = speed = told.new_zeros(batch, self.parts)
+            begun = torch.zeros(batch, dtype=torch.bool, device=told.device)
+        # The same number as a place between 0 and 1.
+        places = torch.special.ndtr(noise[..., 0])
+        rows = torch.arange(batch, device=told.device)
+        drawn = []
+        for frame in range(told.shape[1]):
+            now = told[:, frame]
+            found, state = self.past(self._seen(before, speed, begun, now)[:, None], state)
+            share, centre, width = self._mixture(found[:, 0], now, before, speed)
+            above = share.exp().cumsum(-1) < places[:, frame, None]
+            chosen = above.sum(-1).clamp(max=self.choices - 1)
+            value = centre[rows, chosen] + width[rows, chosen] * noise[:, frame, 1 : self.parts + 1]
+            value = value.clamp(-FARTHEST, FARTHEST)
+            speed = torch.where(begun[:, None], value - before, 0.0)
+            before, begun = value, torch.ones_like(begun)
+            drawn.append(value)
+        if memory is not None:
+            memory[id(self)] = (state, before, speed, begun)
+        if not drawn:
+            return noise.new_zeros(noise.shape)
+        return (torch.stack(drawn, dim=1) * self.spread) @ self.axes
+
+    def _seen(self, before: Tensor, speed: Tensor, known: Tensor, told: Tensor) -> Tensor:
+        # Speeds are small beside places.
+        return torch.cat([before, 4 * speed, known[..., None].to(before.dtype), told], dim=-1)
+
+    def _mixture(self, state: Tensor, told: Tensor, before: Tensor, speed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logarithms of shares (..., K), centres and spreads (..., K, parts) of what comes next."""
+        hidden = functional.gelu(self.hidden(torch.cat([state, told], dim=-1)))
+        share = self.choice(hidden).log_softmax(-1)
+        onward = (before * self.stay)[..., None, :] + speed[..., None, :] * self.go_on
+        centre = onward + self.centre(hidden).unflatten(-1, (self.choices, self.parts))
+        width = functional.softplus(self.width(hidden).unflatten(-1, (self.choices, self.parts))) + LEAST_SPREAD
+        return share, centre, width
+
+    def _wander(self, noise: Tensor) -> Tensor:
+        """A slow error (B, T, parts) from noise (B, T, D): a first-order autoregression of spread ``WANDER``."""
+        count = noise.shape[1]
+        times = torch.arange(count, device=noise.device)
+        kept = WANDER_KEPT ** (times[:, None] - times).clamp(min=0).to(noise.dtype)
+        kept = torch.where(times[:, None] >= times, kept, 0.0)
+        # The first frame starts with the full spread, every later one adds what has been lost.
+        kept[:, 1:] *= math.sqrt(1 - WANDER_KEPT**2)
+        return WANDER * torch.einsum("ts,bsd->btd", kept, noise[..., : self.parts])

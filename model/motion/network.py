@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from model.motion.config import NetworkConfig
-from model.motion.draw import DrawHead, error_weight
+from model.motion.draw import DrawHead
 from model.motion.layers import Attention, Convolution, FeedForward, Memory
 from model.motion.social import SocialModule
 
@@ -124,7 +124,7 @@ class MotionNetwork(nn.Module):
         self.out = nn.Linear(width, motion)
         nn.init.normal_(self.out.weight, std=0.01)
         nn.init.zeros_(self.out.bias)
-        self.draw = DrawHead(width, motion, config.draw_width, causal=config.causal)
+        self.draw = DrawHead(width, motion, config.draw_width, config.draw_parts, config.draw_choices, config.dropout)
         # How far to trust the reference's mean, by column: a few seconds say much of a pose, little of a smile.
         self.trust = nn.Parameter(torch.full((motion,), 0.5))
         self.register_buffer("mean", torch.zeros(motion))
@@ -137,13 +137,8 @@ class MotionNetwork(nn.Module):
 
     @property
     def receptive(self) -> int:
-        """Frames to either side beyond which nothing matters to a frame of the mean."""
+        """Frames to either side beyond which nothing matters to a frame of features and of the mean."""
         return (self.config.layers * 2 + 2) * self.config.reach + 8
-
-    @property
-    def receptive_drawn(self) -> int:
-        """The same for a frame of a draw: every step looks around once more."""
-        return self.receptive + self.config.draw_steps * self.draw.receptive
 
     def forward(self, batch: Batch, memory: Memory | None = None) -> Tensor:
         """Motion of the targets; with ``memory``, of the next piece of a stream (causal networks only)."""
@@ -164,39 +159,38 @@ class MotionNetwork(nn.Module):
         """
         features = self.features(batch, memory)
         mean = self.decoded(features, batch)
-        residual = self.draw.residual(features, mean, noise, self.config.draw_steps, memory)
+        residual = self.draw.residual(self.draw.inform(features, mean), noise, memory)
         return (mean + temperature * residual) * self.scale + self.mean
 
-    def learn(self, batch: Batch, target: Tensor, known: Tensor, time: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean, and how wrong the head is that draws.
+    def learn(self, batch: Batch, target: Tensor, known: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean, and how surprised the head that draws is.
 
         Args:
             batch: inputs.
             target: (B, T, D) true motion in the dataset's units; frames that are not known may hold anything.
             known: (B, T) bool: frames that are.
-            time: (B,) in [0, 1).
-            noise: (B, T, D).
+            noise: (B, T, D), normal, for the error of the past that the head is shown.
 
         Returns:
-            The mean (B, T, D) in the dataset's units, and the weighted squared error (B, T, D) of the expected residual
-            in units of training, 0 where nothing is known. The error's gradient reaches the head and, where there is
-            one, the social module; never the mean, nor what is before.
+            The mean (B, T, D) in the dataset's units, and surprise (B, T), 0 where nothing is known. The latter's
+            gradient reaches the head and, where there is one, the social module; never the mean, nor what is before.
         """
         features = self.features(batch)
         mean = self.decoded(features, batch)
         # Without a social module only the mean decides what features are.
         told = features if self.social is not None else features.detach()
-        return mean * self.scale + self.mean, self.wrong(told, mean.detach(), target, known, time, noise)
+        return mean * self.scale + self.mean, self.surprise(told, mean.detach(), target, known, noise)
 
-    def wrong(
-        self, features: Tensor, mean: Tensor, target: Tensor, known: Tensor, time: Tensor, noise: Tensor
+    def surprise(
+        self, features: Tensor, mean: Tensor, target: Tensor, known: Tensor, noise: Tensor | None = None
     ) -> Tensor:
-        """The error of :meth:`learn`, given features (B, T, C) and the mean (B, T, D) in units of training."""
-        residual = torch.where(known[..., None], (target - self.mean) / self.scale - mean, 0.0)
-        at = time[:, None, None]
-        mixed = (1 - at) * noise + at * residual
-        expected = self.draw(mixed, time, self.draw.conditions(features, mean), known)
-        return torch.where(known[..., None], expected - residual, 0.0).float().square() * error_weight(at)
+        """Surprise (B, T) of :meth:`learn`, given features (B, T, C) and the mean (B, T, D) in units of training.
+
+        In full precision: narrow densities do not bear less.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            residual = torch.where(known[..., None], (target - self.mean) / self.scale - mean.float(), 0.0)
+            return self.draw.surprise(self.draw.inform(features, mean), residual, known, noise)
 
     def features(self, batch: Batch, memory: Memory | None = None) -> Tensor:
         """Features (B, T, C) of both people and, where there is a social module, of their relation."""

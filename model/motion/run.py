@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from model.motion.conversation import PERSONS, UNKNOWN, Conversation, Relation, partner_of
-from model.motion.draw import frame_noise, seed_of, shifted
+from model.motion.draw import frame_noise, seed_of
 from model.motion.layout import MotionLayout
 from model.motion.network import Batch, MotionNetwork
 from model.motion.reference import describe, reference_frames
@@ -36,8 +36,6 @@ class _Latest:
     """(1, T', C) of the span."""
     features: dict[tuple[int, ...], torch.Tensor] = field(default_factory=dict)
     """Relation -> features of the span."""
-    noise: dict[tuple[int, int, int], np.ndarray] = field(default_factory=dict)
-    """seed, rounds, frames -> noise of a surprise."""
 
     def fits(self, conversation: Conversation, person: str, partner_motion: bool, span: slice) -> bool:
         """Whether it is of these."""
@@ -122,13 +120,13 @@ class Run:
                 features = self._features(part, conversation, person, partner_motion, span)
                 return self.network.decoded(features, part) * self.network.scale + self.network.mean
 
-            return self.layout.unpack(self._whole(batch, frames, self.network.receptive, mean))
+            return self.layout.unpack(self._whole(batch, frames, mean))
+        told, expected = self._informed(batch, frames, lambda part, span: self.network.features(part))
         noise = frame_noise(seed_of(draw, PERSONS.index(person)), 0, frames, self.layout.size)
-
-        def drawn(part: Batch, span: slice) -> torch.Tensor:
-            return self.network.drawn(part, self._tensor(noise[span]))
-
-        return self.layout.unpack(self._whole(batch, frames, self.network.receptive_drawn, drawn))
+        with torch.inference_mode():
+            residual = self.network.draw.residual(told, self._tensor(noise))
+            found = (expected + residual) * self.network.scale + self.network.mean
+        return self.layout.unpack(found[0].cpu().numpy())
 
     def surprise(
         self,
@@ -136,25 +134,20 @@ class Run:
         person: str,
         *,
         relation: Relation | None = None,
-        rounds: int = 8,
-        seed: int = 0,
     ) -> np.ndarray:
         """How little the person's true motion was to be expected, frame by frame.
 
-        The weighted error of the head that draws (``MotionNetwork.learn``) on the true motion, mean over groups of
-        columns and over ``rounds`` times, spread as in training. Times and noises depend on ``seed`` and person
-        alone: relations are compared in pairs, by the same noise.
+        Minus the logarithm of the density that the head which draws gives to the true motion, given what came before
+        it (``model.motion.draw.DrawHead.surprise``), a part.
 
         Args:
             conversation: both people.
             person: A or B.
             relation: as in :meth:`predict`.
-            rounds: times; the more, the less it is moved by the noise.
-            seed: of the noise.
 
         Returns:
-            (T,) float32, lower for what was expected; 0 in frames that are not valid. Frames of the reference were
-            given away: leave them out by :meth:`evaluated`.
+            (T,) float32 nats, lower for what was expected, below 0 too; 0 in frames that are not valid. Frames of the
+            reference were given away: leave them out by :meth:`evaluated`.
 
         Raises:
             HeadMismatch: the conversation has another head's codes.
@@ -162,27 +155,30 @@ class Run:
         """
         self._same_head(conversation)
         batch = self._batch(conversation, person, relation, True, None, None)
-        frames, size = conversation.num_frames, self.layout.size
-        target = self.layout.pack(conversation.codes[person])
-        valid = conversation.valid[person]
-        which = PERSONS.index(person)
-        key = (seed_of(seed, which), rounds, frames)
-        if key not in self._latest.noise:
-            drawn = [frame_noise(seed_of(seed * rounds + n, which), 0, frames, size) for n in range(rounds)]
-            self._latest.noise = {key: np.stack(drawn)}
-        noise = self._latest.noise[key]
-        times = shifted((torch.arange(rounds, device=self.device, dtype=torch.float32) + 0.5) / rounds)
+        network, target = self.network, self._tensor(self.layout.pack(conversation.codes[person]))
+        told, expected = self._informed(
+            batch,
+            conversation.num_frames,
+            lambda part, span: self._features(part, conversation, person, True, span),
+        )
+        with torch.inference_mode():
+            residual = (target - network.mean) / network.scale - expected
+            found = network.draw.surprise(told, residual, self._tensor(conversation.valid[person]))
+        return found[0].cpu().numpy()
 
-        def error(part: Batch, span: slice) -> torch.Tensor:
-            features = self._features(part, conversation, person, True, span)
-            mean = self.network.decoded(features, part)
-            true, known = self._tensor(target[span]), self._tensor(valid[span]).expand(rounds, -1)
-            noises = torch.from_numpy(noise[:, span]).to(self.device)
-            return self.network.wrong(features, mean, true, known, times, noises).mean(0, keepdim=True)
+    def _informed(
+        self, batch: Batch, frames: int, features: Callable[[Batch, slice], torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the head that draws is told (1, T, .), and the mean (1, T, D) in units of training."""
 
-        found = self._whole(batch, frames, self.network.receptive + self.network.draw.receptive, error)
-        groups = [found[:, where].mean(axis=1) for _, where in self.layout.slices()]
-        return np.asarray(np.mean(groups, axis=0), np.float32)
+        def look(part: Batch, span: slice) -> torch.Tensor:
+            found = features(part, span)
+            mean = self.network.decoded(found, part)
+            return torch.cat([self.network.draw.inform(found, mean), mean], dim=-1)
+
+        both = self._tensor(self._whole(batch, frames, look))
+        told = both.shape[-1] - self.layout.size
+        return both[..., :told], both[..., told:]
 
     def _same_head(self, conversation: Conversation) -> None:
         if conversation.head_model != self.head_model:
@@ -199,7 +195,7 @@ class Run:
         if not latest.fits(conversation, person, partner_motion, span):
             fused = self.network.fused(part)
             place = (span.start, span.stop)
-            latest = _Latest(conversation, person, partner_motion, place, fused, {}, latest.noise)
+            latest = _Latest(conversation, person, partner_motion, place, fused)
             self._latest = latest
         assert latest.fused is not None
         if self.network.social is None:
@@ -261,11 +257,9 @@ class Run:
         return self._heard[key]
 
     @torch.inference_mode()
-    def _whole(
-        self, batch: Batch, frames: int, margin: int, look: Callable[[Batch, slice], torch.Tensor]
-    ) -> np.ndarray:
+    def _whole(self, batch: Batch, frames: int, look: Callable[[Batch, slice], torch.Tensor]) -> np.ndarray:
         """(T, D), in pieces with as much of their surroundings as can matter: memory does not grow with T squared."""
-        parts = []
+        parts, margin = [], self.network.receptive
         for start in range(0, frames, _CHUNK):
             stop = min(start + _CHUNK, frames)
             low, high = max(start - margin, 0), min(stop + margin, frames)

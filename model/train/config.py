@@ -27,7 +27,7 @@ class LossConfig:
     """Squared distance of lip vertices, through the head model."""
 
     draw: float = 1.0
-    """Error of the head that draws what the mean leaves out; 0 trains none, so a draw is the mean."""
+    """Surprise of the head that draws what the mean leaves out; 0 trains none, and then draws are noise."""
 
     def __post_init__(self) -> None:
         """Refuse weights below zero.

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.motion.draw import shifted
 from model.motion.network import Batch, MotionNetwork
 from model.train import checkpoint
 from model.train.augment import augmented
@@ -117,10 +116,10 @@ def train(
             group["lr"] = config.lr * share * group["share"]
         with torch.random.fork_rng(devices=[devices.device] if devices.device.type == "cuda" else []):
             torch.manual_seed((config.seed * 1_000_003 + state.step) * 4099 + devices.rank)
-            times, noise = flow_sample(example, torch.default_generator)
+            noise = torch.randn(example.target.shape).to(devices.device)
             with devices.autocast():
-                predicted, error = called(example.inputs, example.target, example.mask, times, noise)
-            terms = losses(predicted, example) | losses.drawn(error, example.mask)
+                predicted, surprise = called(example.inputs, example.target, example.mask, noise)
+            terms = losses(predicted, example) | losses.drawn(surprise, example.mask)
             loss = torch.stack(list(terms.values())).sum()
         values = {"loss": float(loss.detach()), **{name: float(value.detach()) for name, value in terms.items()}}
         optimiser.zero_grad(set_to_none=True)
@@ -199,18 +198,6 @@ def training_example(
     return replace(example, inputs=inputs).to(devices.device)
 
 
-def flow_sample(example: Example, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Times (B,) in [0, 1), spread as they are stepped through, and noise (B, T, D) for the head that draws.
-
-    Drawn on the CPU.
-    """
-    count = len(example.target)
-    places = (torch.rand(1, generator=generator) + torch.randperm(count, generator=generator)) / count
-    noise = torch.randn(example.target.shape, generator=generator)
-    device = example.target.device
-    return shifted(places.remainder(1.0)).to(device), noise.to(device)
-
-
 class _Objective(nn.Module):
     """What is called in training: both outputs at once, so that several devices average all gradients."""
 
@@ -218,11 +205,9 @@ class _Objective(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(
-        self, inputs: Batch, target: Tensor, known: Tensor, time: Tensor, noise: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, inputs: Batch, target: Tensor, known: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """As ``MotionNetwork.learn``."""
-        return self.network.learn(inputs, target, known, time, noise)
+        return self.network.learn(inputs, target, known, noise)
 
 
 @torch.inference_mode()
@@ -249,11 +234,13 @@ def _validate(
                 unknown = torch.zeros_like(example.inputs.relation)
                 example = replace(example, inputs=replace(example.inputs, relation=unknown))
             example = example.to(devices.device)
-            # Always the same times and noises, so that validations can be compared.
-            times, noise = flow_sample(example, torch.Generator().manual_seed(start))
+            # The same error of the past every time, so that validations can be compared.
+            noise = torch.randn(example.target.shape, generator=torch.Generator().manual_seed(start))
             with devices.autocast():
-                predicted, error = network.learn(example.inputs, example.target, example.mask, times, noise)
-            for name, value in (losses(predicted, example) | losses.drawn(error, example.mask)).items():
+                predicted, surprise = network.learn(
+                    example.inputs, example.target, example.mask, noise.to(devices.device)
+                )
+            for name, value in (losses(predicted, example) | losses.drawn(surprise, example.mask)).items():
                 totals[name] = totals.get(name, 0.0) + float(value) * len(numbers) / len(windows)
     return {"loss": sum(totals.values()), **totals}
 

@@ -73,12 +73,9 @@ class Losses:
             result["lips"] = self.config.lips * distance / unit
         return result
 
-    def drawn(self, error: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """The weighted term of the head that draws, from its squared errors (B, T, D): groups count alike."""
-        if not self.config.draw:
-            return {}
-        parts = [masked_mean(error[..., where].mean(-1), mask) for _, where in self.layout.slices()]
-        return {"draw": self.config.draw * torch.stack(parts).mean()}
+    def drawn(self, surprise: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """The weighted term of the head that draws, from its surprise (B, T)."""
+        return {"draw": self.config.draw * masked_mean(surprise, mask)} if self.config.draw else {}
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -246,6 +246,7 @@ def run_stage(
     units = {name: torch.from_numpy(value) for name, value in found.items()}
     if stage == 1:
         network.fit_scale(units["mean"], units["scale"])
+        network.draw.fit_parts(units["axes"], units["spread"])
         with torch.no_grad():
             network.trust.copy_(units["trust"])
         names = [name for name, _ in network.named_parameters()]

@@ -186,13 +186,15 @@ def statistics(store: Store, layout: MotionLayout, reference_s: float) -> dict[s
     Returns:
         (D,) float32 each: ``mean``; ``scale``, the spread within a clip, at least a fifth of its group's (columns that
         never move would count without end); ``speed``, that of differences between frames, likewise; ``trust``, how
-        far a reference's mean tells the mean of the rest of its clip (slope of a regression, in [0, 1]).
+        far a reference's mean tells the mean of the rest of its clip (slope of a regression, in [0, 1]); ``axes``
+        (D, D), principal axes of motion within a clip in units of ``scale``, a row each, the widest first, and
+        ``spread`` along them.
     """
     from model.motion.reference import MIN_FRAMES, reference_frames
 
     size = layout.size
     total, count = np.zeros(size), 0
-    within, moved, steps = np.zeros(size), np.zeros(size), 0
+    within, moved, steps = np.zeros((size, size)), np.zeros(size), 0
     references, rests = [], []
     for entry in store.entries:
         for person in (0, 1):
@@ -202,7 +204,7 @@ def statistics(store: Store, layout: MotionLayout, reference_s: float) -> dict[s
                 continue
             mean = motion[valid].mean(axis=0)
             total += motion[valid].sum(axis=0)
-            within += ((motion[valid] - mean) ** 2).sum(axis=0)
+            within += (motion[valid] - mean).T @ (motion[valid] - mean)
             count += int(valid.sum())
             pairs = valid[1:] & valid[:-1]
             moved += (np.diff(motion, axis=0)[pairs] ** 2).sum(axis=0)
@@ -219,10 +221,15 @@ def statistics(store: Store, layout: MotionLayout, reference_s: float) -> dict[s
         x, y = np.stack(references) - mean, np.stack(rests) - mean
         trust = np.clip((x * y).sum(axis=0) / np.maximum((x * x).sum(axis=0), 1e-12), 0.0, 1.0)
     found = {"mean": mean, "trust": trust}
-    for name, variance in (("scale", within / count), ("speed", moved / steps)):
+    for name, variance in (("scale", np.diag(within) / count), ("speed", moved / steps)):
         spread = np.sqrt(variance)
         for _, where in layout.slices():
             least = max(0.2 * float(np.sqrt(variance[where].mean())), 1e-4)
             spread[where] = np.maximum(spread[where], least)
         found[name] = spread
+    variances, axes = np.linalg.eigh(within / count / np.outer(found["scale"], found["scale"]))
+    # An axis may point either way; the sign of its largest number settles it.
+    axes = axes.T[::-1]
+    axes = axes * np.sign(np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1))
+    found |= {"axes": axes, "spread": np.sqrt(np.maximum(variances[::-1], 0.0))}
     return {name: value.astype(np.float32) for name, value in found.items()}

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+import math
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.motion.draw import error_weight, frame_noise, seed_of
+from model.motion.draw import LEAST_SPREAD, WANDER, DrawHead, frame_noise, seed_of
 from tests.model.motion.test_network import MOTION, batch, network, piece
 
 
@@ -71,27 +71,14 @@ def test_noise_decides_and_temperature_scales() -> None:
     torch.testing.assert_close(net.drawn(whole, noise, temperature=0.5), (mean + drawn) / 2)
     assert torch.equal(net.drawn(whole, noise), drawn)
     assert (net.drawn(whole, noise_for(seed=1)) - drawn).abs().max() > 0.1
-    torch.nn.init.zeros_(net.draw.out.weight)  # before it is trained a draw is the mean
-    torch.testing.assert_close(net.drawn(whole, noise), mean)
-
-
-@torch.inference_mode()
-def test_nothing_beyond_its_receptive_field_matters_to_a_draw() -> None:
-    net = network(social=False, reach=1, layers=1, draw_steps=2)
-    frames = 2 * net.receptive_drawn
-    whole, noise = batch(frames), noise_for(frames)
-    changed = noise.clone()
-    changed[:, -1] += 1
-    difference = (net.drawn(whole, noise) - net.drawn(whole, changed)).abs().amax(dim=(0, 2))
-    assert difference[: frames - net.receptive_drawn].max() < 1e-5 < difference[-1]
 
 
 def learning(*, social: bool) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     net, whole = network(social=social), batch()
     known = torch.ones(2, 40, dtype=torch.bool)
-    _, error = net.learn(whole, torch.randn(2, 40, MOTION), known, torch.tensor([0.2, 0.7]), noise_for())
-    error.mean().backward()  # type: ignore[no-untyped-call]
-    return {name: p.grad for name, p in net.named_parameters() if p.grad is not None and p.grad.any()}, error
+    _, surprise = net.learn(whole, torch.randn(2, 40, MOTION), known, noise_for())
+    surprise.mean().backward()  # type: ignore[no-untyped-call]
+    return {name: p.grad for name, p in net.named_parameters() if p.grad is not None and p.grad.any()}, surprise
 
 
 def test_the_mean_is_not_disturbed_and_the_social_module_hears() -> None:
@@ -108,27 +95,88 @@ def test_frames_that_are_not_known_may_hold_anything_and_change_nothing() -> Non
     known[0, 10:20] = False
     target = torch.randn(2, 40, MOTION)
     spoiled = torch.where(known[..., None], target, torch.nan)
-    noise, time = noise_for(), torch.tensor([0.1, 0.8])
-    one, other = (net.learn(whole, value, known, time, noise)[1] for value in (target, spoiled))
-    assert torch.equal(one, other) and (one[0, 10:20] == 0).all() and (one[0, 20:] > 0).any()
-    other_noise = torch.where(known[..., None], noise, noise + 1)
-    torch.testing.assert_close(net.learn(whole, target, known, time, other_noise)[1], one)
-    net.learn(whole, spoiled, known, time, noise)[1].mean().backward()  # type: ignore[no-untyped-call]
+    noise = noise_for()
+    one, other = (net.learn(whole, value, known, noise)[1] for value in (target, spoiled))
+    assert torch.equal(one, other) and (one[0, 10:20] == 0).all() and (one[0, 20:] != 0).all()
+    net.learn(whole, spoiled, known, noise)[1].mean().backward()  # type: ignore[no-untyped-call]
     assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
 
 
-def test_a_perfect_expectation_lands_on_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
-    net = network(social=False)
-    wanted, noise = torch.randn(2, 40, MOTION), noise_for()
-    monkeypatch.setattr(type(net.draw), "forward", lambda *given: wanted)
+def small(**changes: int) -> DrawHead:
+    torch.manual_seed(2)
+    sizes = {"features": 8, "motion": 5, "width": 12, "parts": 3, "choices": 4} | changes
+    return DrawHead(**sizes, dropout=0.0)
+
+
+@torch.inference_mode()
+def test_surprise_is_the_density_written_out() -> None:
+    head = small()
+    axes = torch.linalg.qr(torch.randn(5, 5))[0]
+    head.fit_parts(axes, torch.tensor([2.0, 1.0, 0.5, 0.1, 0.1]))
+    told, residual = torch.randn(1, 6, 6), torch.randn(1, 6, 5)
+    known = torch.ones(1, 6, dtype=torch.bool)
+    found = head.surprise(told, residual, known)
+    parts = residual[0] @ axes[:3].T / torch.tensor([2.0, 1.0, 0.5])
+    state, before, speed = torch.zeros(1, 1, 12), torch.zeros(1, 3), torch.zeros(1, 3)
+    for frame in range(6):
+        flag = torch.full((1, 1), float(frame > 0))
+        seen = torch.cat([before, 4 * speed, flag, told[:, frame]], dim=-1)
+        out, state = head.past(seen[:, None], state)
+        share, centre, width = head._mixture(out[:, 0], told[:, frame], before, speed)
+        density = sum(
+            share[0, k].exp()
+            * torch.exp(torch.distributions.Normal(centre[0, k], width[0, k]).log_prob(parts[frame]).sum())
+            for k in range(4)
+        )
+        assert float(found[0, frame]) == pytest.approx(-math.log(float(density)) / 3, rel=1e-3, abs=1e-4)
+        speed = parts[frame : frame + 1] - before if frame else speed
+        before = parts[frame : frame + 1]
+
+
+@torch.inference_mode()
+def test_a_draw_has_the_shares_and_spreads_it_was_told() -> None:
+    head = small(choices=2)
+    for layer in (head.choice, head.centre, head.width):
+        torch.nn.init.zeros_(layer.weight)
+    head.stay.zero_()
+    head.go_on.zero_()
+    head.choice.bias.copy_(torch.tensor([0.8, 0.2]).log())
+    head.centre.bias.copy_(torch.tensor([-1.0] * 3 + [2.0] * 3))
+    head.width.bias.fill_(-1.0)
+    noise = torch.from_numpy(frame_noise(1, 0, 4000, 5))[None]
+    drawn = head.residual(torch.zeros(1, 4000, 6), noise)[0, :, :3]
+    second = drawn[:, 0] > 0.5
+    # One choice for all parts: they change together.
+    assert (drawn[second] > 0.3).all() and abs(float(second.float().mean()) - 0.2) < 0.03
+    width = math.log1p(math.exp(-1.0)) + LEAST_SPREAD
+    assert float(drawn[~second].mean()) == pytest.approx(-1, abs=0.02)
+    assert float(drawn[~second].std()) == pytest.approx(width, rel=0.03)
+
+
+def test_the_error_of_the_past_is_slow_and_of_one_size() -> None:
+    error = small()._wander(torch.from_numpy(np.stack([frame_noise(seed, 0, 60, 5) for seed in range(600)])))
+    spreads = error.std(dim=(0, 2))
+    assert (spreads / WANDER - 1).abs().max() < 0.1
+    assert float((error[:, 1:] - error[:, :-1]).std()) < 0.4 * WANDER
+
+
+def test_events_are_learnt_from_examples() -> None:
+    """Jumps between two places, one in ten frames: a mean would stand between them."""
+    rng = np.random.default_rng(0)
+    jumps = rng.random((32, 100)) < 0.1
+    place = np.where(np.cumsum(jumps, axis=1) % 2 == 0, 1.0, -1.0).astype(np.float32)
+    truth = torch.from_numpy(place)[..., None] * torch.tensor([1.0, 1.0, 0, 0, 0])
+    head = small(parts=2, width=24, choices=6)
+    told, known = torch.zeros(32, 100, 12), torch.ones(32, 100, dtype=torch.bool)
+    optimiser = torch.optim.Adam(head.parameters(), lr=1e-2)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(150):
+        optimiser.zero_grad()
+        head.surprise(told, truth, known, torch.randn(truth.shape, generator=generator)).mean().backward()
+        optimiser.step()
     with torch.inference_mode():
-        found = net.drawn(batch(), noise)
-        torch.testing.assert_close(found, net(batch()) + wanted * net.scale, atol=1e-5, rtol=1e-5)
-
-
-def test_errors_count_one_on_average() -> None:
-    times = (torch.arange(10_000) + 0.5) / 10_000
-    weights = error_weight(times)
-    assert float(weights.mean()) == pytest.approx(1, abs=1e-3)
-    assert (weights.diff() >= 0).all() and float(weights.max()) < 3
-    assert replace(network(social=False).config, draw_steps=3).draw_steps == 3
+        drawn = head.residual(told[:8], torch.randn(8, 100, 5, generator=generator))
+    assert (drawn[:, 5:, 0].abs() - 1).abs().median() < 0.15
+    assert (drawn[..., 0] - drawn[..., 1]).abs().median() < 0.15
+    share = float((drawn[:, 6:, 0].sign() != drawn[:, 5:-1, 0].sign()).float().mean())
+    assert 0.03 < share < 0.25

@@ -23,7 +23,8 @@ def network(*, social: bool, **changes: object) -> MotionNetwork:
     if net.social is not None:  # as if it were trained
         torch.nn.init.normal_(net.social.gate.weight, std=0.3)
     torch.nn.init.normal_(net.out.weight)
-    torch.nn.init.normal_(net.draw.out.weight, std=0.3)
+    torch.nn.init.normal_(net.draw.centre.weight, std=0.3)
+    torch.nn.init.zeros_(net.draw.width.bias)
     return net
 
 

@@ -12,7 +12,7 @@ from model.motion.run import Run
 from model.motion.speech import open_encoder
 from tests.model.evaluate.talks import RELATIONS, talk
 
-SMALL = NetworkConfig(width=16, layers=1, heads=2, reach=8, draw_width=16, draw_steps=2, reference_s=1.0)
+SMALL = NetworkConfig(width=16, layers=1, heads=2, reach=8, draw_width=16, reference_s=1.0)
 
 
 ENCODER = open_encoder("logmel", "", "cpu")
@@ -40,8 +40,8 @@ def test_asking_under_many_relations_gives_what_asking_once_gives(network: Motio
             mean = asked.predict(talks[number], person, **asked_for)
             alone = fresh(network).predict(talks[number], person, **asked_for)
             assert all(np.array_equal(mean[group], alone[group]) for group in mean)
-        surprise = asked.surprise(talks[number], person, rounds=2)
-        assert np.array_equal(surprise, fresh(network).surprise(talks[number], person, rounds=2))
+        surprise = asked.surprise(talks[number], person)
+        assert np.array_equal(surprise, fresh(network).surprise(talks[number], person))
     # Another reference is not mistaken for the conversation's own.
     given = {name: values[30:50] + 1 for name, values in talks[0].codes["A"].items()}
     own, other = asked.predict(talks[0], "A"), asked.predict(talks[0], "A", reference=given)
@@ -51,7 +51,7 @@ def test_asking_under_many_relations_gives_what_asking_once_gives(network: Motio
 def test_relations_matter_to_the_mean_and_to_surprise(network: MotionNetwork) -> None:
     run, one = fresh(network), talk(3, frames=60)
     means = [run.predict(one, "A", relation=relation)["jaw"] for relation in RELATIONS]
-    surprises = [run.surprise(one, "A", relation=relation, rounds=2).mean() for relation in RELATIONS]
+    surprises = [run.surprise(one, "A", relation=relation).mean() for relation in RELATIONS]
     assert len({mean.tobytes() for mean in means}) == len(RELATIONS) == len(set(surprises))
     # Who is senior is seen from the person: what is A's place in one relation is B's in the other.
     assert RELATIONS[2].ids("A")[2] != RELATIONS[2].ids("B")[2]

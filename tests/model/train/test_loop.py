@@ -126,7 +126,7 @@ def test_a_run_predicts_what_it_should_be_asked(talks: Path, tmp_path: Path) -> 
 
 
 def test_long_clips_in_pieces_are_as_in_one(talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = replace(tiny(), network=replace(tiny().network, reach=2, draw_steps=1))
+    config = replace(tiny(), network=replace(tiny().network, reach=2))
     trained(prepared_for(talks, tmp_path, config), tmp_path)
     run, talk = load_run(tmp_path), conversations(talks, "test")[0]
     found = [run.predict(talk, "A"), run.predict(talk, "A", draw=3), {"surprise": run.surprise(talk, "A")}]
@@ -162,13 +162,12 @@ def test_draws_and_surprise_of_a_run(talks: Path, tmp_path: Path) -> None:
     surprise = run.surprise(talk, "A")
     assert surprise.shape == (100,) and surprise.dtype == np.float32
     counted = run.evaluated(talk, "A")
-    assert np.isfinite(surprise).all() and (surprise[counted] > 0).all()
+    assert np.isfinite(surprise).all() and (surprise[counted] != 0).all()
     gaps = {"A": talk.valid["A"] & (np.arange(100) < 90), "B": talk.valid["B"]}
     assert (run.surprise(replace(talk, valid=gaps), "A")[90:] == 0).all()
-    # Times and noises are the same whatever the relation: a run that does not hear it is equally surprised.
+    # A run that does not hear the relation is equally surprised by all of them.
     other = Relation("blood", "unequal", "A")
     np.testing.assert_array_equal(run.surprise(talk, "A", relation=other), surprise)
-    assert not np.array_equal(run.surprise(talk, "A", seed=1), surprise)
     theirs, mine = [], []
     for number, one in enumerate(conversations(talks, "train")):
         stranger = conversations(talks, "train")[(number + 1) % len(conversations(talks, "train"))]
@@ -176,7 +175,7 @@ def test_draws_and_surprise_of_a_run(talks: Path, tmp_path: Path) -> None:
         swapped = {name: np.where(first, v, stranger.codes["A"][name]) for name, v in one.codes["A"].items()}
         mine.append(run.surprise(one, "A")[25:].mean())
         theirs.append(run.surprise(replace(one, codes={**one.codes, "A": swapped}), "A")[25:].mean())
-    assert np.mean(mine) < 0.9 * np.mean(theirs), (mine, theirs)
+    assert np.mean(mine) < np.mean(theirs) - 0.1, (mine, theirs)
 
 
 def test_runs_that_cannot_be_used_say_why(talks: Path, tmp_path: Path) -> None:
