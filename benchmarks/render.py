@@ -88,7 +88,7 @@ def random_run(device: str) -> Run:
     layout = MotionLayout(head.num_expression)
     network = MotionNetwork(NetworkConfig(causal=True), ear.channels, ear.per_frame, layout.size, social=True)
     network.fit_scale(torch.zeros(layout.size), torch.full((layout.size,), 0.05))
-    return Run(network.to(device).eval(), ear, layout, None, "", head.id, 3, torch.device(device))
+    return Run(network.to(device).eval(), ear, layout, None, "", head.id, 3, True, torch.device(device))
 
 
 def _sound(count: int) -> Tracks:

@@ -130,7 +130,7 @@ def model_test(talks: Conversations, run: Run) -> ShuffleTest:
     def surprise(talk: Conversation, person: str, relation: Relation, /) -> np.ndarray:
         return run.surprise(talk, person, relation=relation)
 
-    return _test(talks, predict, surprise, run.reference_s)
+    return _test(talks, predict, surprise if run.draws else None, run.reference_s)
 
 
 def _test(

@@ -223,7 +223,7 @@ def predictors_of(run: Run, name: str, draws: int) -> list[Predictor]:
     from model.evaluate import Predictor
 
     found = [Predictor("model", name, "model", run.predict, note=f"stage {run.stage} of the run: its mean, one a clip")]
-    if draws:
+    if draws and run.draws:
         samples = [partial(run.predict, draw=seed) for seed in range(draws)]
         note = "the same run's draws, with blinks, smiles and glances that no input shows; " + (
             "one sample" if draws == 1 else f"the mean figure of {draws} samples"
@@ -263,7 +263,8 @@ def with_relations(
             def tell(share: float, bar: Bar = bar) -> None:
                 bar.set(100.0 * share)
 
-            tests.append(shuffle_test(split, talks, predict, head, config, surprise=surprise, progress=tell))
+            known = surprise if run.draws else None
+            tests.append(shuffle_test(split, talks, predict, head, config, surprise=known, progress=tell))
     return replace(report, shuffles=tuple(tests))
 
 

@@ -61,6 +61,8 @@ class Run:
     """Head whose codes it predicts."""
     stage: int
     """1, or 3 with the social module."""
+    draws: bool
+    """Whether the head that draws was trained."""
     device: torch.device
     """Where it computes."""
     _heard: OrderedDict[tuple[str, str], np.ndarray] = field(default_factory=OrderedDict, repr=False)
@@ -108,6 +110,7 @@ class Run:
         Raises:
             HeadMismatch: the conversation has another head's codes.
             DatasetError: its sound does not fit.
+            RunError: the run cannot draw.
         """
         self._same_head(conversation)
         batch = self._batch(conversation, person, relation, partner_motion, reference, audio)
@@ -121,6 +124,7 @@ class Run:
                 return self.network.decoded(features, part) * self.network.scale + self.network.mean
 
             return self.layout.unpack(self._whole(batch, frames, mean))
+        self.require_draws()
         told, expected = self._informed(batch, frames, lambda part, span: self.network.features(part))
         noise = frame_noise(seed_of(draw, PERSONS.index(person)), 0, frames, self.layout.size)
         with torch.inference_mode():
@@ -152,8 +156,10 @@ class Run:
         Raises:
             HeadMismatch: the conversation has another head's codes.
             DatasetError: its sound does not fit.
+            RunError: the run cannot draw.
         """
         self._same_head(conversation)
+        self.require_draws()
         batch = self._batch(conversation, person, relation, True, None, None)
         network, target = self.network, self._tensor(self.layout.pack(conversation.codes[person]))
         told, expected = self._informed(
@@ -165,6 +171,19 @@ class Run:
             residual = (target - network.mean) / network.scale - expected
             found = network.draw.surprise(told, residual, self._tensor(conversation.valid[person]))
         return found[0].cpu().numpy()
+
+    def require_draws(self) -> None:
+        """Refuse a run whose head that draws was never trained.
+
+        Raises:
+            RunError: it was not.
+        """
+        if not self.draws:
+            raise RunError(
+                "This run cannot draw: the head that does was not trained.",
+                hint="Ask for its mean, or let it learn: rsat-data train-baseline --stage 1 --resume ... "
+                "--set train.draw_steps=1000",
+            )
 
     def _informed(
         self, batch: Batch, frames: int, features: Callable[[Batch, slice], torch.Tensor]
@@ -293,7 +312,7 @@ def load_run(folder: str | Path, device: str = "cpu", *, stage: int | None = Non
 
     place = Path(folder)
     facts = checkpoint.read_facts(place)
-    stages = [s for s in (3, 1) if (place / f"stage{s}" / checkpoint.BEST).is_file()]
+    stages = [s for s in (3, 1) if checkpoint.weights_of(place, s)]
     chosen = next(iter(stages), None) if stage is None else (stage if stage in stages else None)
     if chosen is None:
         wanted = "stage 1" if stage is None else f"stage {stage}"
@@ -310,7 +329,9 @@ def load_run(folder: str | Path, device: str = "cpu", *, stage: int | None = Non
         )
     layout = MotionLayout(facts.num_expression)
     network = MotionNetwork(config.network, facts.channels, facts.per_frame, layout.size, social=chosen == 3)
-    tensors, _ = checkpoint.read(place / f"stage{chosen}" / checkpoint.BEST)
+    path = checkpoint.weights_of(place, chosen)
+    assert path is not None
+    tensors, values = checkpoint.read(path)
     try:
         network.load_state_dict({name.removeprefix("network."): value for name, value in tensors.items()})
     except RuntimeError as error:
@@ -323,6 +344,7 @@ def load_run(folder: str | Path, device: str = "cpu", *, stage: int | None = Non
         dataset_hash=facts.dataset_hash,
         head_model=facts.head_model,
         stage=chosen,
+        draws=values.get("terms") != "mean",
         device=torch.device(device),
     )
 

@@ -187,9 +187,7 @@ def driven_of(
     )
 
 
-def driven_track(
-    track: Track, footage: Sequence[Footage], predicted: Mapping[str, Codes]
-) -> tuple[Track, list[bool]]:
+def driven_track(track: Track, footage: Sequence[Footage], predicted: Mapping[str, Codes]) -> tuple[Track, list[bool]]:
     """The track with predicted codes where there are some, and for which of its frames there were."""
     codes, known = {name: value.clone() for name, value in track.codes.items()}, []
     for index, frame in enumerate(track.frames):

@@ -20,9 +20,11 @@ from rsat_data.config import from_mapping
 from rsat_data.errors import ConfigError, RunError
 from rsat_data.files import keep_state
 
-VERSION = "2"
-"""Of the files of a run. 1: networks that could not draw."""
+VERSION = "3"
+"""Of the files of a run. 1: networks that could not draw; 2: those that drew by another head."""
 RUN_FILE, LAST, BEST = "run.json", "last.safetensors", "best.safetensors"
+DRAWS = "draws"
+"""Folder in that of stage 1: the head that draws, learnt once the mean stands. Its files hold the whole network."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,14 @@ def read_facts(folder: Path) -> RunFacts:
         return RunFacts(config=config, **values)
     except (ConfigError, KeyError, TypeError) as error:
         raise RunError(f"{path} is not a run's description: {error}.", path=path) from error
+
+
+def weights_of(run: Path, stage: int) -> Path | None:
+    """The kept weights of a stage (1 or 3), the latest; None where it has none."""
+    places = [run / f"stage{stage}" / BEST]
+    if stage == 1:
+        places.insert(0, run / "stage1" / DRAWS / BEST)
+    return next((path for path in places if path.is_file()), None)
 
 
 def write(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:

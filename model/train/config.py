@@ -27,7 +27,7 @@ class LossConfig:
     """Squared distance of lip vertices, through the head model."""
 
     draw: float = 1.0
-    """Surprise of the head that draws what the mean leaves out; 0 trains none, and then draws are noise."""
+    """Stage 3: surprise of the head that draws what the mean leaves out."""
 
     def __post_init__(self) -> None:
         """Refuse weights below zero.
@@ -74,6 +74,10 @@ class TrainConfig:
     """Chance that a window's reference is hidden."""
     relation_dropout: float = 0.15
     """Chance that a window's relation is unknown (stage 3), so that unknown works."""
+    draw_steps: int = 1000
+    """Stage 1: steps of the head that draws, once the mean stands; 0 trains none, and the run cannot draw."""
+    draw_batch: int = 16
+    """Stage 1: windows a step of the head that draws."""
     draw_rate: float = 3.0
     """Step of the head that draws, as a share of ``lr``."""
     decoder_rate: float = 0.1
@@ -89,13 +93,14 @@ class TrainConfig:
         Raises:
             ConfigError: naming the field.
         """
-        for name in ("steps", "batch", "window", "hop", "lr", "clip", "validate_every"):
+        for name in ("steps", "batch", "draw_batch", "window", "hop", "lr", "clip", "validate_every"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"train.{name} must be positive, it is {getattr(self, name)!r}.")
         for name in ("ema", "partner_dropout", "reference_dropout", "relation_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"train.{name} must lie in [0, 1], it is {getattr(self, name)!r}.")
-        for name in ("warmup", "weight_decay", "patience", "seed", "draw_rate", "decoder_rate", "base_rate", "threads"):
+        others = ("warmup", "weight_decay", "patience", "seed", "draw_steps", "draw_rate", "decoder_rate", "base_rate")
+        for name in (*others, "threads"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"train.{name} must not be negative, it is {getattr(self, name)!r}.")
         if self.window < 4:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ from rsat_data.errors import RunError
 
 Report = Callable[[int, Mapping[str, float]], None]
 """Called with a step's number and values by name."""
+Terms = Literal["mean", "draw", "both"]
+"""What is made small: errors of the mean, surprise of the head that draws, or both."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def train(
     *,
     relation: bool,
     resume: bool,
+    terms: Terms = "both",
     augment: AugmentConfig | None = None,
     report: Report = lambda step, values: None,
 ) -> Outcome:
@@ -80,6 +83,7 @@ def train(
         devices: where.
         relation: give the network relations (stage 3); otherwise all are unknown.
         resume: go on from the last checkpoint.
+        terms: what is made small.
         augment: how features of speech are changed; None leaves them as they are.
         report: told losses after each step, and validation losses under ``validation/...``.
 
@@ -104,7 +108,8 @@ def train(
         state = _load(folder, named, average, optimiser, trained)
     # Modules that stay as they are do not drop anything either: what later ones learn from is what they will get.
     frozen = [m for m in network.children() if not any(p.requires_grad for p in m.parameters())]
-    called = devices.prepare(_Objective(network))
+    objective = _Objective(network, terms)
+    called = devices.prepare(objective)
     started = time.perf_counter()
     while state.step < config.steps and not state.done:
         network.train()
@@ -118,15 +123,15 @@ def train(
             torch.manual_seed((config.seed * 1_000_003 + state.step) * 4099 + devices.rank)
             noise = torch.randn(example.target.shape).to(devices.device)
             with devices.autocast():
-                predicted, surprise = called(example.inputs, example.target, example.mask, noise)
-            terms = losses(predicted, example) | losses.drawn(surprise, example.mask)
-            loss = torch.stack(list(terms.values())).sum()
-        values = {"loss": float(loss.detach()), **{name: float(value.detach()) for name, value in terms.items()}}
+                found = called(example.inputs, example.target, example.mask, noise)
+            parts = _terms(losses, found, example)
+            loss = torch.stack(list(parts.values())).sum()
+        values = {"loss": float(loss.detach()), **{name: float(value.detach()) for name, value in parts.items()}}
         optimiser.zero_grad(set_to_none=True)
         devices.backward(loss)
         # The head that draws apart: its gradients would decide how far the mean steps.
-        parts = [[named[n] for n in trained if n.startswith("draw.") == own] for own in (False, True)]
-        norms = [float(nn.utils.clip_grad_norm_(part, config.clip)) for part in parts if part]
+        halves = [[named[n] for n in trained if n.startswith("draw.") == own] for own in (False, True)]
+        norms = [float(nn.utils.clip_grad_norm_(half, config.clip)) for half in halves if half]
         if not all(map(math.isfinite, (values["loss"], *norms))):
             raise RunError(
                 f"The loss is no longer finite at step {state.step}.",
@@ -141,14 +146,15 @@ def train(
                 average[name].lerp_(named[name], 1 - keep)
         report(state.step, values)
         if state.step % config.validate_every == 0 or state.step == config.steps:
-            judged = _validate(network, average, data.validation, losses, config, devices, relation=relation)
+            judged = _validate(objective, average, data.validation, losses, config, devices, relation=relation)
             report(state.step, {f"validation/{name}": value for name, value in judged.items()})
             score = judged.get("loss")
             if score is None or state.best is None or score < state.best:
                 state.best, state.best_step, state.waited = score, state.step, 0
                 if devices.rank == 0:
                     with swapped(network, average):
-                        checkpoint.write(folder / checkpoint.BEST, _weights(network), {"step": state.step})
+                        facts = {"step": state.step, "terms": terms}
+                        checkpoint.write(folder / checkpoint.BEST, _weights(network), facts)
             else:
                 state.waited += 1
                 state.done = 0 < config.patience <= state.waited
@@ -199,20 +205,31 @@ def training_example(
 
 
 class _Objective(nn.Module):
-    """What is called in training: both outputs at once, so that several devices average all gradients."""
+    """What is called in training: all outputs at once, so that several devices average all gradients."""
 
-    def __init__(self, network: MotionNetwork) -> None:
+    def __init__(self, network: MotionNetwork, terms: Terms) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.terms = network, terms
 
-    def forward(self, inputs: Batch, target: Tensor, known: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """As ``MotionNetwork.learn``."""
-        return self.network.learn(inputs, target, known, noise)
+    def forward(
+        self, inputs: Batch, target: Tensor, known: Tensor, noise: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The mean and surprise of ``MotionNetwork.learn``, as far as they are made small."""
+        if self.terms == "mean":
+            return self.network(inputs), None
+        mean, surprise = self.network.learn(inputs, target, known, noise)
+        return (mean if self.terms == "both" else None), surprise
+
+
+def _terms(losses: Losses, found: tuple[Tensor | None, Tensor | None], example: Example) -> dict[str, Tensor]:
+    mean, surprise = found
+    parts = {} if mean is None else losses(mean, example)
+    return parts if surprise is None else parts | losses.drawn(surprise, example.mask)
 
 
 @torch.inference_mode()
 def _validate(
-    network: MotionNetwork,
+    objective: _Objective,
     average: dict[str, Tensor],
     windows: Windows | None,
     losses: Losses,
@@ -224,9 +241,9 @@ def _validate(
     """Mean terms over all windows of the validation split, by averaged weights; empty without windows."""
     if windows is None or not len(windows):
         return {}
-    network.eval()
+    objective.eval()
     totals: dict[str, float] = {}
-    with swapped(network, average):
+    with swapped(objective.network, average):
         for start in range(0, len(windows), config.batch):
             numbers = np.arange(start, min(start + config.batch, len(windows)))
             example = windows.example(numbers)
@@ -237,10 +254,8 @@ def _validate(
             # The same error of the past every time, so that validations can be compared.
             noise = torch.randn(example.target.shape, generator=torch.Generator().manual_seed(start))
             with devices.autocast():
-                predicted, surprise = network.learn(
-                    example.inputs, example.target, example.mask, noise.to(devices.device)
-                )
-            for name, value in (losses(predicted, example) | losses.drawn(surprise, example.mask)).items():
+                found = objective(example.inputs, example.target, example.mask, noise.to(devices.device))
+            for name, value in _terms(losses, found, example).items():
                 totals[name] = totals.get(name, 0.0) + float(value) * len(numbers) / len(windows)
     return {"loss": sum(totals.values()), **totals}
 

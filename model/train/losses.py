@@ -75,7 +75,7 @@ class Losses:
 
     def drawn(self, surprise: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """The weighted term of the head that draws, from its surprise (B, T)."""
-        return {"draw": self.config.draw * masked_mean(surprise, mask)} if self.config.draw else {}
+        return {"draw": self.config.draw * masked_mean(surprise, mask)}
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

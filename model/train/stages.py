@@ -6,7 +6,7 @@ After the abstract of RSATalker, which names three stages; what they contain is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from model.train import checkpoint
 from model.train.checkpoint import RunFacts
 from model.train.config import RunConfig, TrainConfig
 from model.train.devices import Devices
-from model.train.loop import Data, Outcome, Report, train
+from model.train.loop import Data, Outcome, Report, Terms, train
 from model.train.losses import Losses
 from model.train.store import Store, open_store, statistics
 from model.train.windows import Windows
@@ -212,6 +212,37 @@ def belongs(run: Path, facts: RunFacts) -> None:
             raise RunError(f"{run} was started with other settings in the section {name!r}.", hint=advice, path=run)
 
 
+@dataclass(frozen=True)
+class Phase:
+    """Part of a stage that the loop trains in one go."""
+
+    title: str
+    """What people read."""
+    folder: str
+    """Its checkpoints, within the run."""
+    terms: Terms
+    """What is made small."""
+    config: TrainConfig
+    """Its own settings: steps and windows a step may differ."""
+    social: bool
+    """With the social module."""
+
+
+def phases(stage: int, config: RunConfig) -> list[Phase]:
+    """What stage 1 (motion: the mean, then the head that draws) or 3 (social: both) goes through.
+
+    The head learns what the mean leaves out, so the mean has to stand, and each stops when it has had enough.
+    """
+    train = config.train
+    if stage == 3:
+        return [Phase("stage 3", "stage3", "both" if config.loss.draw else "mean", train, True)]
+    found = [Phase("stage 1", "stage1", "mean", train, False)]
+    if train.draw_steps:
+        own = replace(train, steps=train.draw_steps, batch=train.draw_batch)
+        found.append(Phase("stage 1, draws", f"stage1/{checkpoint.DRAWS}", "draw", own, False))
+    return found
+
+
 def run_stage(
     stage: int,
     prepared: Prepared,
@@ -221,16 +252,33 @@ def run_stage(
     *,
     resume: bool,
     report: Report = lambda step, values: None,
+) -> list[Outcome]:
+    """Train all phases of stage 1 or 3, see :func:`run_phase`."""
+    return [
+        run_phase(phase, prepared, run, head, devices, resume=resume, report=report)
+        for phase in phases(stage, prepared.facts.config)
+    ]
+
+
+def run_phase(
+    phase: Phase,
+    prepared: Prepared,
+    run: Path,
+    head: HeadModel | None,
+    devices: Devices,
+    *,
+    resume: bool,
+    report: Report = lambda step, values: None,
 ) -> Outcome:
-    """Train one stage into ``run/stage1`` or ``run/stage3``.
+    """Train one phase into its folder.
 
     Args:
-        stage: 1 motion; 3 social, on top of the motion that stage 1 left in the same folder.
+        phase: of :func:`phases`; those before it have been trained.
         prepared: data.
         run: folder.
         head: of the codes, for lip vertices; None leaves them out.
         devices: where.
-        resume: go on from the stage's last checkpoint.
+        resume: go on from the phase's last checkpoint; draws that were not begun are begun.
         report: told losses.
 
     Raises:
@@ -240,23 +288,18 @@ def run_stage(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         network = MotionNetwork(
-            config.network, facts.channels, facts.per_frame, prepared.layout.size, social=stage == 3
+            config.network, facts.channels, facts.per_frame, prepared.layout.size, social=phase.social
         )
     found = statistics(prepared.training, prepared.layout, config.network.reference_s)
     units = {name: torch.from_numpy(value) for name, value in found.items()}
-    if stage == 1:
+    terms = phase.terms
+    if terms == "mean" and not phase.social:
         network.fit_scale(units["mean"], units["scale"])
         network.draw.fit_parts(units["axes"], units["spread"])
         with torch.no_grad():
             network.trust.copy_(units["trust"])
-        names = [name for name, _ in network.named_parameters()]
-        drawing = [name for name in names if name.startswith(_DRAW)]
-        groups = [([name for name in names if name not in set(drawing)], 1.0), (drawing, config.train.draw_rate)]
-    else:
-        _take_over(network, run)
-        groups = _social_groups(network, config.train)
-    if not config.loss.draw:  # what nothing is learnt about stays as it is
-        groups = [(part, share) for part, share in groups if not part[0].startswith(_DRAW)]
+    elif not _take_over(network, run, drawing=phase.social) and terms == "both":
+        terms = "mean"  # a head that was never trained has nothing to tell
     losses = Losses(
         config.loss,
         prepared.layout,
@@ -265,29 +308,33 @@ def run_stage(
         head,
     )
     losses.fit_lips(*(part.to(devices.device) for part in _sample(prepared.training)))
-    t, reference_s = config.train, config.network.reference_s
+    t, reference_s = phase.config, config.network.reference_s
     data = Data(
         Windows(prepared.training, t.window, t.hop, reference_s, training=True),
         None
         if prepared.validation is None
         else Windows(prepared.validation, t.window, t.window, reference_s, training=False),
     )
+    folder = run / phase.folder
+    if terms == "draw":  # who stopped before it begins it by going on
+        resume = resume and _goes_with(folder, network)
     return train(
-        network, groups, data, losses, t, run / f"stage{stage}", devices,
-        relation=stage == 3, resume=resume, report=report,
+        network, _groups(network, phase, terms), data, losses, t, folder, devices,
+        relation=phase.social, resume=resume, terms=terms, report=report,
         augment=config.augment if config.speech.encoder == "logmel" and any(vars(config.augment).values()) else None,
     )  # fmt: skip
 
 
-def _take_over(network: MotionNetwork, run: Path) -> None:
-    path = run / "stage1" / checkpoint.BEST
-    if not path.is_file():
+def _take_over(network: MotionNetwork, run: Path, *, drawing: bool) -> bool:
+    """Load what stage 1 left, with the head that draws or before it; whether that head has been trained."""
+    path = checkpoint.weights_of(run, 1) if drawing else run / "stage1" / checkpoint.BEST
+    if path is None or not path.is_file():
         raise RunError(
             f"{run} has no stage 1, which stage 3 is built on.",
             hint=f"Train it first: rsat-data train-baseline --dataset OUT --run {run} --stage 1",
             path=run,
         )
-    tensors, _ = checkpoint.read(path)
+    tensors, values = checkpoint.read(path)
     weights = {name.removeprefix("network."): value for name, value in tensors.items()}
     expected = {name for name in network.state_dict() if not name.startswith("social.")}
     if set(weights) != expected:
@@ -296,16 +343,40 @@ def _take_over(network: MotionNetwork, run: Path) -> None:
         network.load_state_dict(weights, strict=False)
     except RuntimeError as error:
         raise RunError(f"{path} is of another network: {error}.", hint="Train stage 1 again.", path=path) from error
+    return values.get("terms") != "mean"
 
 
-def _social_groups(network: MotionNetwork, config: TrainConfig) -> list[tuple[list[str], float]]:
+def _goes_with(folder: Path, network: MotionNetwork) -> bool:
+    """Whether draws were begun on this very mean; those of another, which has been trained on since, are removed."""
+    last = folder / checkpoint.LAST
+    if not last.is_file():
+        return False
+    tensors, _ = checkpoint.read(last)
+    base = {f"network.{name}": value for name, value in network.state_dict().items() if not name.startswith(_DRAW)}
+    if all(name in tensors and torch.equal(tensors[name], value) for name, value in base.items()):
+        return True
+    for path in (folder / checkpoint.BEST, last):
+        path.unlink(missing_ok=True)
+    return False
+
+
+def _groups(network: MotionNetwork, phase: Phase, terms: Terms) -> list[tuple[list[str], float]]:
+    """Names of what is trained, and shares of the learning rate."""
+    config = phase.config
     names = [name for name, _ in network.named_parameters()]
     social = [name for name in names if name.startswith("social.")]
     behind = [name for name in names if name.startswith(_DECODER)]
     drawing = [name for name in names if name.startswith(_DRAW)]
     before = [name for name in names if name not in {*social, *behind, *drawing}]
-    rates = (1.0, config.decoder_rate, config.decoder_rate * config.draw_rate, config.base_rate)
-    return [(p, share) for p, share in zip((social, behind, drawing, before), rates, strict=True) if share > 0]
+    if terms == "draw":
+        return [(drawing, config.draw_rate)]
+    if not phase.social:
+        return [([*before, *behind], 1.0)]
+    rate = config.decoder_rate
+    shares = [(social, 1.0), (behind, rate), (before, config.base_rate)]
+    if terms == "both":
+        shares.insert(2, (drawing, rate * config.draw_rate))
+    return [(part, share) for part, share in shares if share > 0]
 
 
 def _sample(store: Store, count: int = 500) -> tuple[torch.Tensor, torch.Tensor]:

@@ -112,7 +112,7 @@ def run_training(
 
     from model.train import checkpoint
     from model.train.devices import open_devices
-    from model.train.stages import check, prepare, run_stage
+    from model.train.stages import check, phases, prepare, run_phase
     from rsat_data import appearance
     from rsat_data.progress import Bars
 
@@ -160,26 +160,27 @@ def run_training(
                 outcomes["2"] = _refine(dataset, folder, config, devices, bars, stack)
                 continue
             assert prepared is not None
-            bar = bars.bar(f"stage {number}", config.train.steps, "steps")
-            log = stack.enter_context(_log(folder / f"stage{number}", enabled=devices.rank == 0))
+            for phase in phases(number, config):
+                bar = bars.bar(phase.title, phase.config.steps, "steps")
+                log = stack.enter_context(_log(folder / phase.folder, enabled=devices.rank == 0))
 
-            def report(
-                step: int,
-                values: Mapping[str, float],
-                bar: Any = bar,
-                log: Callable[[int, Mapping[str, float]], None] = log,
-            ) -> None:
-                log(step, values)
-                shown = values.get("loss", values.get("validation/loss"))
-                if "loss" in values:
-                    bar.set(step, note=f"loss {shown:.3f}")
-                elif shown is not None:
-                    bar.set(step, note=f"validation {shown:.3f}")
+                def report(
+                    step: int,
+                    values: Mapping[str, float],
+                    bar: Any = bar,
+                    log: Callable[[int, Mapping[str, float]], None] = log,
+                ) -> None:
+                    log(step, values)
+                    shown = values.get("loss", values.get("validation/loss"))
+                    if "loss" in values:
+                        bar.set(step, note=f"loss {shown:.3f}")
+                    elif shown is not None:
+                        bar.set(step, note=f"validation {shown:.3f}")
 
-            outcome = run_stage(
-                number, prepared, folder, head, devices, resume=resume and number in started, report=report
-            )
-            outcomes[str(number)] = vars(outcome)
+                outcome = run_phase(
+                    phase, prepared, folder, head, devices, resume=resume and number in started, report=report
+                )
+                outcomes[phase.title.removeprefix("stage ")] = vars(outcome)
     return {
         "run": str(folder),
         "dataset_hash": checkpoint.read_facts(folder).dataset_hash,

@@ -44,6 +44,8 @@ def run_render(options: RenderOptions) -> int:
     run = None if options.run is None else load_run(
         options.run, place.devices[0], stage=None if options.stage is None else int(options.stage)
     )  # fmt: skip
+    if run is not None and options.draw is not None:
+        run.require_draws()
     if options.stream:
         assert run is not None
         return _stream(options, run, studio, place)

@@ -15,6 +15,7 @@ from tests.synth_dataset import synth_dataset
 SMALL = [
     "network.width=16", "network.layers=1", "network.heads=2", "network.reach=10", "network.reference_s=1.0",
     "train.steps=4", "train.batch=2", "train.window=40", "train.warmup=1", "train.validate_every=2",
+    "train.draw_steps=4", "train.draw_batch=2", "network.draw_width=16",
 ]  # fmt: skip
 
 
@@ -32,7 +33,7 @@ def test_all_stages_then_again_then_on(talks: Path, tmp_path: Path, capsys: pyte
     folder = tmp_path / "run"
     assert run(command(talks, folder, "--json", "--quiet")) == 0
     told = json.loads(capsys.readouterr().out)
-    assert [told["stages"][name]["steps"] for name in ("1", "3")] == [4, 4]
+    assert {name: stage["steps"] for name, stage in told["stages"].items()} == {"1": 4, "1, draws": 4, "3": 4}
     for number in (1, 3):
         lines = [json.loads(line) for line in (folder / f"stage{number}" / "log.jsonl").read_text().splitlines()]
         assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]

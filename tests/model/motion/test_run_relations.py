@@ -19,7 +19,7 @@ ENCODER = open_encoder("logmel", "", "cpu")
 
 
 def fresh(network: MotionNetwork) -> Run:
-    return Run(network, ENCODER, MotionLayout(6), None, "", "", 3, torch.device("cpu"))
+    return Run(network, ENCODER, MotionLayout(6), None, "", "", 3, True, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")

