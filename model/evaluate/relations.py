@@ -74,7 +74,7 @@ class RelationSurprise(Protocol):
     """A model that can say how surprising the true motion is under a relation."""
 
     def __call__(self, conversation: Conversation, person: str, relation: Relation, /) -> np.ndarray:
-        """(T,) error of every frame, lower for what was expected; under every relation by the same draws."""
+        """(T,) nats a part of every frame, lower for what was expected (``Run.surprise``)."""
         ...
 
 

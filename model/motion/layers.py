@@ -6,27 +6,22 @@ dictionary, it returns what one call on the whole would have.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Memory = dict[Any, Any]
+Memory = dict[int, tuple[Tensor, ...]]
 """What causal modules remember between two pieces of a stream, by the identity of the module."""
 
 
 class Convolution(nn.Module):
     """(B, T, C) -> (B, T / stride, D): looks at both sides, or (causal) at nothing later."""
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, dilation: int = 1, causal: bool
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, causal: bool) -> None:
         super().__init__()
-        self.weights = nn.Conv1d(inputs, outputs, kernel, stride=stride, dilation=dilation)
-        around = dilation * (kernel - 1) + 1 - stride
-        self.past = around if causal else around // 2
-        self.future = around - self.past
+        self.weights = nn.Conv1d(inputs, outputs, kernel, stride=stride)
+        self.past = kernel - stride if causal else (kernel - stride) // 2
+        self.future = kernel - stride - self.past
 
     def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
         """Zeros stand before the beginning and after the end."""

@@ -17,6 +17,7 @@ from model.head import HeadModel
 from model.head.portrait import IRIS, IRIS_RADIUS_M, LIGHT, PUPIL, PUPIL_RADIUS_M, painted
 from model.raster import rasterize
 from model.raster.jit import kernel, run_jobs
+from model.raster.normals import vertex_normals
 
 _AMBIENT, _DIFFUSE = 0.45, 0.6
 _STEP_M = 0.008
@@ -105,34 +106,14 @@ def draw_mesh(
 
 
 @kernel
-def _normals(vertices, faces):  # type: ignore[no-untyped-def]
-    """Mean direction (V, 3) float32 of the faces round a vertex, weighted by area, of length one."""
-    total = np.zeros(vertices.shape, np.float32)
-    for f in range(faces.shape[0]):
-        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-        ux, uy, uz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
-        wx, wy, wz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
-        nx, ny, nz = uy * wz - uz * wy, uz * wx - ux * wz, ux * wy - uy * wx
-        for corner in (a, b, c):
-            total[corner, 0] += nx
-            total[corner, 1] += ny
-            total[corner, 2] += nz
-    for v in range(total.shape[0]):
-        length = math.sqrt(total[v, 0] ** 2 + total[v, 1] ** 2 + total[v, 2] ** 2)
-        if length > 0:
-            for k in range(3):
-                total[v, k] /= length
-    return total
-
-
-@kernel
 def _frame(  # type: ignore[no-untyped-def]
     vertices, faces, albedo, rest, side, centres, axes, iris, pupil, light, behind, ids, bary, depth, soft, colour,
     picture,
 ):
     """Paint one picture (H, W, 3) uint8; ``colour`` (H, W, 3) float32 is room to work in."""
     height, width = ids.shape
-    normals = _normals(vertices, faces)
+    normals = np.empty(vertices.shape, np.float32)
+    vertex_normals(vertices, faces, normals)
     point = np.empty(3, np.float32)
     for y in range(height):
         for x in range(width):

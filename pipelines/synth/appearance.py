@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.camera import Camera
+from model.raster.normals import vertex_normals
 from model.raster.numba_backend import rasterize_arrays
 from pipelines.synth import kernels
 from pipelines.synth.layout import Layout, SurfaceHead, make_layout
@@ -83,7 +84,7 @@ def ambient_occlusion(layout: Layout, directions: int = 48, size: int = 192) -> 
     centre = 0.5 * (vertices.min(0) + vertices.max(0))
     radius = float(np.linalg.norm(vertices - centre, axis=1).max())
     normals = np.zeros(vertices.shape, np.float64)
-    kernels.vertex_normals(vertices, faces, normals)
+    vertex_normals(vertices, faces, normals)
     i = np.arange(directions) + 0.5
     height = 1 - 2 * i / directions
     turn = np.pi * (1 + np.sqrt(5)) * i

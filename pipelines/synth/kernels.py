@@ -32,26 +32,6 @@ MATERIALS = np.array(
 
 
 @kernel
-def vertex_normals(vertices, faces, out):  # type: ignore[no-untyped-def]
-    """Area-weighted unit normals (V, 3); zero for vertices of no face."""
-    out[:] = 0.0
-    for f in range(faces.shape[0]):
-        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-        ux, uy, uz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
-        wx, wy, wz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
-        nx, ny, nz = uy * wz - uz * wy, uz * wx - ux * wz, ux * wy - uy * wx
-        for v in (a, b, c):
-            out[v, 0] += nx
-            out[v, 1] += ny
-            out[v, 2] += nz
-    for v in range(out.shape[0]):
-        length = math.sqrt(out[v, 0] ** 2 + out[v, 1] ** 2 + out[v, 2] ** 2)
-        if length > 0:
-            for k in range(3):
-                out[v, k] /= length
-
-
-@kernel
 def project_vertices(vertices, fx, fy, cx, cy, out):  # type: ignore[no-untyped-def]
     """Write out (V, 3): x, y in samples of the window and inverse depth, 0 where nearer than NEAR."""
     for v in range(vertices.shape[0]):

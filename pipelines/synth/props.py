@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.camera import Camera
+from model.raster.normals import vertex_normals
 from model.raster.numba_backend import rasterize_arrays
 from pipelines.synth import kernels
 from pipelines.synth.body import rigid_fit
@@ -181,7 +182,7 @@ def draw(
     if not mine.any():
         return
     normals = np.zeros(points.shape)
-    kernels.vertex_normals(points, thing.faces, normals)
+    vertex_normals(points, thing.faces, normals)
     towards = -points / np.linalg.norm(points, axis=1, keepdims=True)
     normals *= np.where((normals * towards).sum(1, keepdims=True) < 0, -1.0, 1.0)
     light = np.zeros(points.shape)

@@ -17,6 +17,7 @@ import torch
 
 from model.camera import Camera
 from model.raster.jit import run_jobs
+from model.raster.normals import vertex_normals
 from model.raster.spherical_harmonics import CONSTANTS, COSINE, ambient, directional
 from pipelines.synth import body, kernels
 from pipelines.synth.appearance import HeadAppearance, make_appearance
@@ -257,9 +258,9 @@ class SceneRenderer:
         if person.shell is not None:
             points = np.concatenate([points, body.hang(person.shell, vertices)])
         normals = np.zeros(points.shape)
-        kernels.vertex_normals(points, person.faces, normals)
+        vertex_normals(points, person.faces, normals)
         points = points + person.lift[:, None] * normals
-        kernels.vertex_normals(points, person.faces, normals)
+        vertex_normals(points, person.faces, normals)
         screen = np.empty(points.shape)
         kernels.project_vertices(points, 2 * camera.fx, 2 * camera.fy, 2 * camera.cx, 2 * camera.cy, screen)
         ahead = screen[screen[:, 2] > 0]
