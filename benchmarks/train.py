@@ -61,7 +61,9 @@ from rsat_data.cli.train import run_training
 
 CPU = Devices(torch.device("cpu"))
 COLUMNS = ("expression", "spoken", "unspoken", "jaw", "pose", "eyes")
-DEFAULTS = {"train": 40, "test": 24, "seconds": 10.0, "steps": 600, "social_steps": 300, "draws": 24}
+DEFAULTS = {
+    "train": 40, "test": 24, "seconds": 10.0, "steps": 600, "social_steps": 300, "draws": 24, "unseen_seed": 202,
+}  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -76,6 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--social-steps", type=int, help="steps of stage 3  [300]")
     parser.add_argument("--effect-scale", type=float, default=1.0, help="what relations do: 0 nothing, 1 as declared")
     parser.add_argument("--draws", type=int, help="simulations behind the limit  [24; social 2 a relation]")
+    parser.add_argument("--unseen-seed", type=int, help="of what is judged; learnt from is seed 101  [202; social 303]")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--set", dest="settings", action="append", default=[])
     options = parser.parse_args(arguments)
@@ -86,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(describe_machine(), flush=True)
     ratios = train_social.RATIOS if options.what == "social" else None
     learnt = synthesis(options, options.work / "learnt", options.train, 101, ratios)
-    unseen = synthesis(options, options.work / "unseen", options.test, 202)
+    unseen = synthesis(options, options.work / "unseen", options.test, options.unseen_seed)
     if options.what == "speed":
         speed(options, learnt)
         return 0

@@ -1,11 +1,13 @@
 """Draws: what a face might do that no input shows (blinks, smiles, brows, nods, glances), by a small generative head.
 
 Frame by frame the head says how likely every continuation of the residual of the mean is, given the residual so far
-and the fused features: a mixture of normal densities (Bishop 1994; over time: Graves 2013) whose components share one
-choice, so what belongs to one event (both lids of a blink) begins together. Motion keeps going as it went unless the
-head says otherwise. A draw chooses frame by frame; the likelihood of true motion is exact.
+and the fused features: a mixture of normal densities for each family of columns (Bishop 1994; over time: Graves 2013).
+The columns of a family share one choice, so what belongs to one event (both lids of a blink) begins together, and what
+does not (a glance and a nod) need not. Motion keeps going as it went unless the head says otherwise. A draw chooses
+frame by frame; the likelihood of true motion is exact.
 
-The residual, in units of training, is written in the leading principal parts of how people move within a clip.
+The residual, in units of training, is written in the leading principal parts of how people move within a clip, parts of
+each family for itself.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.motion.layers import Memory
+from model.motion.layout import FAMILIES
 
 LEAST_SPREAD = 0.02
 """Least spread of a component, in spreads of its part: motion is known no better, and likelihoods stay bounded."""
@@ -60,24 +63,25 @@ class DrawHead(nn.Module):
         features: channels of the fused features.
         motion: D.
         width: channels of the recurrent layer.
-        parts: principal parts of the residual that are drawn; at most D - 1.
-        choices: components of the mixture.
+        parts: principal parts of the residual that are drawn; at most D less the number of families.
+        choices: components of each family's mixture.
         dropout: share of what the head is told that is dropped in training.
     """
 
     axes: Tensor
     spread: Tensor
+    owner: Tensor
 
     def __init__(self, features: int, motion: int, width: int, parts: int, choices: int, dropout: float) -> None:
         super().__init__()
-        self.parts, self.choices = min(parts, motion - 1), choices
+        self.parts, self.choices = min(parts, motion - len(FAMILIES)), choices
         told = width // 2
         self.norm = nn.LayerNorm(features)
         self.told = nn.Linear(features + motion, told)
         self.drop = nn.Dropout(dropout)
         self.past = nn.GRU(2 * self.parts + 1 + told, width, batch_first=True)
         self.hidden = nn.Linear(width + told, width)
-        self.choice = nn.Linear(width, choices)
+        self.choice = nn.Linear(width, choices * len(FAMILIES))
         self.centre = nn.Linear(width, choices * self.parts)
         self.width = nn.Linear(width, choices * self.parts)
         # Small, and unlike each other, so that components may become different.
@@ -87,11 +91,21 @@ class DrawHead(nn.Module):
         self.go_on = nn.Parameter(torch.full((choices, self.parts), 0.7))
         self.register_buffer("axes", torch.eye(motion)[: self.parts].clone())
         self.register_buffer("spread", torch.ones(self.parts))
+        # Which family a part is of, as a table of zeros and ones: sums over families are products with it.
+        first = torch.zeros(self.parts, dtype=torch.long)
+        self.register_buffer("owner", functional.one_hot(first, len(FAMILIES)).float())
 
-    def fit_parts(self, axes: Tensor, spread: Tensor) -> None:
-        """Set the parts: the first of the principal axes (D, D), a row each, and spreads (D,) of training motion."""
+    def fit_parts(self, axes: Tensor, spread: Tensor, family: Tensor) -> None:
+        """Set the parts: the first of the principal axes of training motion.
+
+        Args:
+            axes: (D, D), a row each, the widest first.
+            spread: (D,) along them.
+            family: (D,) number of the family (``FAMILIES``) an axis is of.
+        """
         self.axes.copy_(axes[: self.parts])
         self.spread.copy_(spread[: self.parts].clamp(min=1e-3))
+        self.owner.copy_(functional.one_hot(family[: self.parts].long(), len(FAMILIES)))
 
     def inform(self, features: Tensor, mean: Tensor) -> Tensor:
         """What the head is told (B, T, W / 2), by features (B, T, C) and the mean (B, T, D) in units of training."""
@@ -119,15 +133,17 @@ class DrawHead(nn.Module):
         state = self.past(self._seen(before, speed, is_before, told))[0]
         share, centre, width = self._mixture(state, told, before, speed)
         apart = (parts[..., None, :] - centre) / width
-        density = share - (0.5 * apart.square() + width.log()).sum(-1) - 0.5 * math.log(2 * math.pi) * self.parts
-        return torch.where(known, -density.logsumexp(-1) / self.parts, 0.0)
+        each = -(0.5 * apart.square() + width.log() + 0.5 * math.log(2 * math.pi))
+        density = (share + each @ self.owner).logsumexp(-2).sum(-1)
+        return torch.where(known, -density / self.parts, 0.0)
 
     def residual(self, told: Tensor, noise: Tensor, memory: Memory | None = None) -> Tensor:
         """A drawn residual (B, T, D) in units of training.
 
         Args:
             told: (B, T, W / 2) of :meth:`inform`.
-            noise: (B, T, D), normal: of each frame, one number chooses a component, one for every part a value of it.
+            noise: (B, T, D), normal: of each frame, one number for every family chooses a component, one for every
+                part a value of it.
             memory: of a stream: the residual so far.
         """
         batch = len(told)
@@ -137,17 +153,19 @@ class DrawHead(nn.Module):
             state = told.new_zeros(1, batch, self.past.hidden_size)
             before = speed = told.new_zeros(batch, self.parts)
             begun = torch.zeros(batch, dtype=torch.bool, device=told.device)
-        # The same number as a place between 0 and 1.
-        places = torch.special.ndtr(noise[..., 0])
-        rows = torch.arange(batch, device=told.device)
+        families = len(FAMILIES)
+        # The same numbers as places between 0 and 1.
+        places = torch.special.ndtr(noise[..., :families])
+        own = self.owner.argmax(-1).expand(batch, 1, -1)
         drawn = []
         for frame in range(told.shape[1]):
             now = told[:, frame]
             found, state = self.past(self._seen(before, speed, begun, now)[:, None], state)
             share, centre, width = self._mixture(found[:, 0], now, before, speed)
-            above = share.exp().cumsum(-1) < places[:, frame, None]
-            chosen = above.sum(-1).clamp(max=self.choices - 1)
-            value = centre[rows, chosen] + width[rows, chosen] * noise[:, frame, 1 : self.parts + 1]
+            above = share.exp().cumsum(-2) < places[:, frame, None]
+            chosen = above.sum(-2, keepdim=True).clamp(max=self.choices - 1).gather(-1, own)
+            middle, around = centre.gather(-2, chosen)[:, 0], width.gather(-2, chosen)[:, 0]
+            value = middle + around * noise[:, frame, families : families + self.parts]
             value = value.clamp(-FARTHEST, FARTHEST)
             speed = torch.where(begun[:, None], value - before, 0.0)
             before, begun = value, torch.ones_like(begun)
@@ -163,9 +181,9 @@ class DrawHead(nn.Module):
         return torch.cat([before, 4 * speed, known[..., None].to(before.dtype), told], dim=-1)
 
     def _mixture(self, state: Tensor, told: Tensor, before: Tensor, speed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logarithms of shares (..., K), centres and spreads (..., K, parts) of what comes next."""
+        """Logarithms of shares (..., K, families), centres and spreads (..., K, parts) of what comes next."""
         hidden = functional.gelu(self.hidden(torch.cat([state, told], dim=-1)))
-        share = self.choice(hidden).log_softmax(-1)
+        share = self.choice(hidden).unflatten(-1, (self.choices, len(FAMILIES))).log_softmax(-2)
         onward = (before * self.stay)[..., None, :] + speed[..., None, :] * self.go_on
         centre = onward + self.centre(hidden).unflatten(-1, (self.choices, self.parts))
         width = functional.softplus(self.width(hidden).unflatten(-1, (self.choices, self.parts))) + LEAST_SPREAD

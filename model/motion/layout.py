@@ -11,6 +11,8 @@ from rsat_data.errors import HeadMismatch
 
 GROUPS = ("expression", "jaw", "pose", "eyes")
 """Groups in the order of their columns. ``pose`` is the code ``rotation``; the first three make DualTalk's table."""
+FAMILIES = (("expression", "jaw"), ("pose",), ("eyes",))
+"""Groups that move as one in an event: a mouth and its jaw; the head and the eyes go their own ways."""
 CODE_OF_GROUP = {"expression": "expression", "jaw": "jaw", "pose": "rotation", "eyes": "eyes"}
 """Group -> column of the dataset."""
 

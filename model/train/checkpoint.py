@@ -20,7 +20,7 @@ from rsat_data.config import from_mapping
 from rsat_data.errors import ConfigError, RunError
 from rsat_data.files import keep_state
 
-VERSION = "3"
+VERSION = "4"
 """Of the files of a run. 1: networks that could not draw; 2: those that drew by another head."""
 RUN_FILE, LAST, BEST = "run.json", "last.safetensors", "best.safetensors"
 DRAWS = "draws"

@@ -295,7 +295,7 @@ def run_phase(
     terms = phase.terms
     if terms == "mean" and not phase.social:
         network.fit_scale(units["mean"], units["scale"])
-        network.draw.fit_parts(units["axes"], units["spread"])
+        network.draw.fit_parts(units["axes"], units["spread"], units["family"])
         with torch.no_grad():
             network.trust.copy_(units["trust"])
     elif not _take_over(network, run, drawing=phase.social) and terms == "both":

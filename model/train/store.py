@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from model.motion.conversation import PERSONS, Conversation, Conversations, Relation
-from model.motion.layout import MotionLayout
+from model.motion.layout import FAMILIES, MotionLayout
 from model.motion.speech import SpeechEncoder
 from rsat_data.content import content_hash
 from rsat_data.errors import DatasetError, HeadMismatch
@@ -187,8 +187,8 @@ def statistics(store: Store, layout: MotionLayout, reference_s: float) -> dict[s
         (D,) float32 each: ``mean``; ``scale``, the spread within a clip, at least a fifth of its group's (columns that
         never move would count without end); ``speed``, that of differences between frames, likewise; ``trust``, how
         far a reference's mean tells the mean of the rest of its clip (slope of a regression, in [0, 1]); ``axes``
-        (D, D), principal axes of motion within a clip in units of ``scale``, a row each, the widest first, and
-        ``spread`` along them.
+        (D, D), principal axes of motion within a clip in units of ``scale``, of each family of columns for itself, a
+        row each, the widest first, ``spread`` along them, and the ``family`` of each (its number in ``FAMILIES``).
     """
     from model.motion.reference import MIN_FRAMES, reference_frames
 
@@ -227,9 +227,24 @@ def statistics(store: Store, layout: MotionLayout, reference_s: float) -> dict[s
             least = max(0.2 * float(np.sqrt(variance[where].mean())), 1e-4)
             spread[where] = np.maximum(spread[where], least)
         found[name] = spread
-    variances, axes = np.linalg.eigh(within / count / np.outer(found["scale"], found["scale"]))
-    # An axis may point either way; the sign of its largest number settles it.
-    axes = axes.T[::-1]
-    axes = axes * np.sign(np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1))
-    found |= {"axes": axes, "spread": np.sqrt(np.maximum(variances[::-1], 0.0))}
+    found |= _principal(within / count / np.outer(found["scale"], found["scale"]), layout)
     return {name: value.astype(np.float32) for name, value in found.items()}
+
+
+def _principal(covariance: np.ndarray, layout: MotionLayout) -> dict[str, np.ndarray]:
+    """``axes``, ``spread`` and ``family`` of :func:`statistics`."""
+    columns = {name: range(layout.size)[where] for name, where in layout.slices()}
+    axes, variances = np.zeros_like(covariance), np.zeros(layout.size)
+    family = np.zeros(layout.size)
+    start = 0
+    for number, groups in enumerate(FAMILIES):
+        own = [column for group in groups for column in columns[group]]
+        rows = slice(start, start + len(own))
+        variances[rows], found = np.linalg.eigh(covariance[np.ix_(own, own)])
+        axes[rows, own] = found.T
+        family[rows] = number
+        start += len(own)
+    # An axis may point either way; the sign of its largest number settles it.
+    axes *= np.sign(np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1))
+    order = np.argsort(-variances, kind="stable")
+    return {"axes": axes[order], "spread": np.sqrt(np.maximum(variances[order], 0.0)), "family": family[order]}

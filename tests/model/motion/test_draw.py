@@ -102,17 +102,17 @@ def test_frames_that_are_not_known_may_hold_anything_and_change_nothing() -> Non
 
 def small(**changes: int) -> DrawHead:
     torch.manual_seed(2)
-    sizes = {"features": 8, "motion": 5, "width": 12, "parts": 3, "choices": 4} | changes
+    sizes = {"features": 8, "motion": 6, "width": 12, "parts": 3, "choices": 4} | changes
     return DrawHead(**sizes, dropout=0.0)
 
 
 @torch.inference_mode()
 def test_surprise_is_the_density_written_out() -> None:
     head = small()
-    axes = torch.linalg.qr(torch.randn(5, 5))[0]
-    head.fit_parts(axes, torch.tensor([2.0, 1.0, 0.5, 0.1, 0.1]))
+    axes = torch.linalg.qr(torch.randn(6, 6))[0]
+    head.fit_parts(axes, torch.tensor([2.0, 1.0, 0.5, 0.1, 0.1, 0.1]), torch.tensor([0, 2, 0, 1, 1, 1]))
     head.width.bias.zero_()
-    told, residual = torch.randn(1, 6, 6), torch.randn(1, 6, 5)
+    told, residual = torch.randn(1, 6, 6), torch.randn(1, 6, 6)
     known = torch.ones(1, 6, dtype=torch.bool)
     found = head.surprise(told, residual, known)
     parts = residual[0] @ axes[:3].T / torch.tensor([2.0, 1.0, 0.5])
@@ -122,12 +122,18 @@ def test_surprise_is_the_density_written_out() -> None:
         seen = torch.cat([before, 4 * speed, flag, told[:, frame]], dim=-1)
         out, state = head.past(seen[:, None], state)
         share, centre, width = head._mixture(out[:, 0], told[:, frame], before, speed)
-        density = sum(
-            share[0, k].exp()
-            * torch.exp(torch.distributions.Normal(centre[0, k], width[0, k]).log_prob(parts[frame]).sum())
-            for k in range(4)
-        )
-        assert float(found[0, frame]) == pytest.approx(-math.log(float(density)) / 3, rel=1e-3, abs=1e-4)
+        surprise = 0.0
+        # A mixture of its own for each family that has parts.
+        for family, own in ((0, [0, 2]), (2, [1])):
+            density = sum(
+                share[0, k, family].exp()
+                * torch.exp(
+                    torch.distributions.Normal(centre[0, k, own], width[0, k, own]).log_prob(parts[frame, own]).sum()
+                )
+                for k in range(4)
+            )
+            surprise -= math.log(float(density))
+        assert float(found[0, frame]) == pytest.approx(surprise / 3, rel=1e-3, abs=1e-4)
         speed = parts[frame : frame + 1] - before if frame else speed
         before = parts[frame : frame + 1]
 
@@ -135,25 +141,29 @@ def test_surprise_is_the_density_written_out() -> None:
 @torch.inference_mode()
 def test_a_draw_has_the_shares_and_spreads_it_was_told() -> None:
     head = small(choices=2)
+    head.fit_parts(torch.eye(6), torch.ones(6), torch.tensor([0, 0, 1, 0, 0, 0]))
     for layer in (head.choice, head.centre, head.width):
         torch.nn.init.zeros_(layer.weight)
     head.stay.zero_()
     head.go_on.zero_()
-    head.choice.bias.copy_(torch.tensor([0.8, 0.2]).log())
+    # (choices, families): the first family goes to the second component in a fifth of all frames, the next in a half.
+    head.choice.bias.copy_(torch.tensor([[0.8, 0.5, 0.5], [0.2, 0.5, 0.5]]).log().flatten())
     head.centre.bias.copy_(torch.tensor([-1.0] * 3 + [2.0] * 3))
     head.width.bias.fill_(-1.0)
-    noise = torch.from_numpy(frame_noise(1, 0, 4000, 5))[None]
+    noise = torch.from_numpy(frame_noise(1, 0, 4000, 6))[None]
     drawn = head.residual(torch.zeros(1, 4000, 6), noise)[0, :, :3]
-    second = drawn[:, 0] > 0.5
-    # One choice for all parts: they change together.
-    assert (drawn[second] > 0.3).all() and abs(float(second.float().mean()) - 0.2) < 0.03
+    second, other = drawn[:, 0] > 0.5, drawn[:, 2] > 0.5
+    # One choice for all parts of a family: they change together; another family does not care.
+    assert (drawn[second, :2] > 0.3).all() and abs(float(second.float().mean()) - 0.2) < 0.03
+    assert abs(float(other.float().mean()) - 0.5) < 0.03
+    assert abs(float((second & other).float().mean()) - 0.1) < 0.02
     width = math.log1p(math.exp(-1.0)) + LEAST_SPREAD
-    assert float(drawn[~second].mean()) == pytest.approx(-1, abs=0.02)
-    assert float(drawn[~second].std()) == pytest.approx(width, rel=0.03)
+    assert float(drawn[~second, :2].mean()) == pytest.approx(-1, abs=0.02)
+    assert float(drawn[~second, :2].std()) == pytest.approx(width, rel=0.03)
 
 
 def test_the_error_of_the_past_is_slow_and_of_one_size() -> None:
-    error = small()._wander(torch.from_numpy(np.stack([frame_noise(seed, 0, 60, 5) for seed in range(600)])))
+    error = small()._wander(torch.from_numpy(np.stack([frame_noise(seed, 0, 60, 6) for seed in range(600)])))
     spreads = error.std(dim=(0, 2))
     assert (spreads / WANDER - 1).abs().max() < 0.1
     assert float((error[:, 1:] - error[:, :-1]).std()) < 0.4 * WANDER
@@ -164,7 +174,7 @@ def test_events_are_learnt_from_examples() -> None:
     rng = np.random.default_rng(0)
     jumps = rng.random((16, 60)) < 0.1
     place = np.where(np.cumsum(jumps, axis=1) % 2 == 0, 1.0, -1.0).astype(np.float32)
-    truth = torch.from_numpy(place)[..., None] * torch.tensor([1.0, 1.0, 0, 0, 0])
+    truth = torch.from_numpy(place)[..., None] * torch.tensor([1.0, 1.0, 0, 0, 0, 0])
     head = small(parts=2, width=24, choices=6)
     told, known = torch.zeros(16, 60, 12), torch.ones(16, 60, dtype=torch.bool)
     optimiser = torch.optim.Adam(head.parameters(), lr=2e-2)
@@ -174,7 +184,7 @@ def test_events_are_learnt_from_examples() -> None:
         head.surprise(told, truth, known, torch.randn(truth.shape, generator=generator)).mean().backward()
         optimiser.step()
     with torch.inference_mode():
-        drawn = head.residual(torch.zeros(8, 200, 12), torch.randn(8, 200, 5, generator=generator))
+        drawn = head.residual(torch.zeros(8, 200, 12), torch.randn(8, 200, 6, generator=generator))
     assert (drawn[:, 5:, 0].abs() - 1).abs().median() < 0.2
     assert (drawn[..., 0] - drawn[..., 1]).abs().median() < 0.2
     share = float((drawn[:, 6:, 0].sign() != drawn[:, 5:-1, 0].sign()).float().mean())
