@@ -173,8 +173,7 @@ def _gain(gain: Estimate) -> str:
 
 
 def _share(gain: Estimate, of: Estimate) -> str:
-    if gain.value is None or gain.low is None or gain.high is None or not of.value:
+    # Nats have no zero that means nothing is left, and may be negative: no share of them is worth printing.
+    if gain.value is None or gain.low is None or gain.high is None or of.value is None or of.value <= 0:
         return "-"
-    return " ".join(f"{100 * part / of.value:+.2f}" for part in (gain.value,)) + (
-        f" [{100 * gain.low / of.value:+.2f}, {100 * gain.high / of.value:+.2f}]"
-    )
+    return f"{100 * gain.value / of.value:+.2f} [{100 * gain.low / of.value:+.2f}, {100 * gain.high / of.value:+.2f}]"
