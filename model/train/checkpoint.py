@@ -91,9 +91,7 @@ def read_facts(folder: Path) -> RunFacts:
 
 def weights_of(run: Path, stage: int) -> Path | None:
     """The kept weights of a stage (1 or 3), the latest; None where it has none."""
-    places = [run / f"stage{stage}" / BEST]
-    if stage == 1:
-        places.insert(0, run / "stage1" / DRAWS / BEST)
+    places = [run / f"stage{stage}" / DRAWS / BEST, run / f"stage{stage}" / BEST]
     return next((path for path in places if path.is_file()), None)
 
 

@@ -75,9 +75,10 @@ class TrainConfig:
     relation_dropout: float = 0.15
     """Chance that a window's relation is unknown (stage 3), so that unknown works."""
     draw_steps: int = 1000
-    """Stage 1: steps of the head that draws, once the mean stands; 0 trains none, and the run cannot draw."""
+    """Steps of the head that draws, once the mean stands, and half of them once the relations are learnt; 0 trains
+    none, and the run cannot draw."""
     draw_batch: int = 16
-    """Stage 1: windows a step of the head that draws."""
+    """Windows a step of the head that draws, where it is trained alone."""
     draw_rate: float = 3.0
     """Step of the head that draws, as a share of ``lr``."""
     decoder_rate: float = 0.1

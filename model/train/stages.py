@@ -229,17 +229,19 @@ class Phase:
 
 
 def phases(stage: int, config: RunConfig) -> list[Phase]:
-    """What stage 1 (motion: the mean, then the head that draws) or 3 (social: both) goes through.
+    """What stage 1 (motion: the mean, then the head that draws) or 3 (social: both, then that head) goes through.
 
-    The head learns what the mean leaves out, so the mean has to stand, and each stops when it has had enough.
+    The head learns what the mean leaves out, so the mean has to stand, and each stops when it has had enough. In stage
+    3 it is told other features while these are learnt, which costs it likelihood; half as many steps on those that
+    stay bring that back.
     """
-    train = config.train
-    if stage == 3:
-        return [Phase("stage 3", "stage3", "both" if config.loss.draw else "mean", train, True)]
-    found = [Phase("stage 1", "stage1", "mean", train, False)]
-    if train.draw_steps:
-        own = replace(train, steps=train.draw_steps, batch=train.draw_batch)
-        found.append(Phase("stage 1, draws", f"stage1/{checkpoint.DRAWS}", "draw", own, False))
+    train, social = config.train, stage == 3
+    terms: Terms = "both" if social and config.loss.draw else "mean"
+    found = [Phase(f"stage {stage}", f"stage{stage}", terms, train, social)]
+    steps = (train.draw_steps + 1) // 2 if social and config.loss.draw else 0 if social else train.draw_steps
+    if steps:
+        own = replace(train, steps=steps, batch=train.draw_batch)
+        found.append(Phase(f"stage {stage}, draws", f"stage{stage}/{checkpoint.DRAWS}", "draw", own, social))
     return found
 
 
@@ -293,12 +295,15 @@ def run_phase(
     found = statistics(prepared.training, prepared.layout, config.network.reference_s)
     units = {name: torch.from_numpy(value) for name, value in found.items()}
     terms = phase.terms
-    if terms == "mean" and not phase.social:
+    before = _before(phase, run)
+    if before is None:
         network.fit_scale(units["mean"], units["scale"])
         network.draw.fit_parts(units["axes"], units["spread"], units["family"])
         with torch.no_grad():
             network.trust.copy_(units["trust"])
-    elif not _take_over(network, run, drawing=phase.social) and terms == "both":
+    elif not _take_over(network, before, run) and phase.social:
+        if terms == "draw":
+            return Outcome(0, 0, None, stopped_early=False, seconds=0.0)
         terms = "mean"  # a head that was never trained has nothing to tell
     losses = Losses(
         config.loss,
@@ -325,24 +330,33 @@ def run_phase(
     )  # fmt: skip
 
 
-def _take_over(network: MotionNetwork, run: Path, *, drawing: bool) -> bool:
-    """Load what stage 1 left, with the head that draws or before it; whether that head has been trained."""
-    path = checkpoint.weights_of(run, 1) if drawing else run / "stage1" / checkpoint.BEST
-    if path is None or not path.is_file():
+def _before(phase: Phase, run: Path) -> Path | None:
+    """Where the weights lie that a phase begins with; None where it begins with nothing."""
+    if phase.terms == "draw":
+        return run / Path(phase.folder).parent / checkpoint.BEST
+    return (checkpoint.weights_of(run, 1) or run / "stage1" / checkpoint.BEST) if phase.social else None
+
+
+def _take_over(network: MotionNetwork, path: Path, run: Path) -> bool:
+    """Load the weights that a phase begins with; whether the head that draws has been trained in them."""
+    stage = path.relative_to(run).parts[0].removeprefix("stage")
+    if not path.is_file():
         raise RunError(
-            f"{run} has no stage 1, which stage 3 is built on.",
-            hint=f"Train it first: rsat-data train-baseline --dataset OUT --run {run} --stage 1",
+            f"{run} has no stage {stage}, which the next one is built on.",
+            hint=f"Train it first: rsat-data train-baseline --dataset OUT --run {run} --stage {stage}",
             path=run,
         )
     tensors, values = checkpoint.read(path)
     weights = {name.removeprefix("network."): value for name, value in tensors.items()}
-    expected = {name for name in network.state_dict() if not name.startswith("social.")}
+    expected = {name for name in network.state_dict() if stage == "3" or not name.startswith("social.")}
     if set(weights) != expected:
-        raise RunError(f"{path} is of another network.", hint="Train stage 1 again.", path=path)
+        raise RunError(f"{path} is of another network.", hint=f"Train stage {stage} again.", path=path)
     try:
         network.load_state_dict(weights, strict=False)
     except RuntimeError as error:
-        raise RunError(f"{path} is of another network: {error}.", hint="Train stage 1 again.", path=path) from error
+        raise RunError(
+            f"{path} is of another network: {error}.", hint=f"Train stage {stage} again.", path=path
+        ) from error
     return values.get("terms") != "mean"
 
 

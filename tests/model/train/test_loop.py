@@ -19,7 +19,7 @@ from model.train.stages import Prepared, run_stage
 from rsat_data.errors import ConfigError, HeadMismatch, RunError
 from tests.model.train.conftest import CPU, prepared_for, tiny
 
-FOLDERS = {1: ("stage1", "stage1/draws"), 3: ("stage3",)}
+FOLDERS = {1: ("stage1", "stage1/draws"), 3: ("stage3", "stage3/draws")}
 
 
 def trained(prepared: Prepared, run: Path, stage: int = 1, *, resume: bool = False) -> dict[str, torch.Tensor]:
@@ -38,7 +38,7 @@ class Stopped(Exception):
     pass
 
 
-@pytest.mark.parametrize(("stage", "part"), [(1, 0), (1, 1), (3, 0)])
+@pytest.mark.parametrize(("stage", "part"), [(1, 0), (1, 1), (3, 0), (3, 1)])
 def test_going_on_equals_never_having_stopped_to_the_bit(stage: int, part: int, talks: Path, tmp_path: Path) -> None:
     seen: list[int] = []
 
@@ -48,7 +48,7 @@ def test_going_on_equals_never_having_stopped_to_the_bit(stage: int, part: int, 
             raise Stopped
 
     runs = [tmp_path / name for name in ("whole", "pieces")]
-    config = replace(tiny(), augment=AugmentConfig(gain_db=6, warp=0.1, hole_frames=2))
+    config = replace(tiny(draw_steps=12), augment=AugmentConfig(gain_db=6, warp=0.1, hole_frames=2))
     both = [prepared_for(talks, run, config) for run in runs]
     if stage == 3:
         for prepared, run in zip(both, runs, strict=True):
