@@ -40,8 +40,8 @@ SPOKEN = ("Press", "Pucker", "Funnel", "Stretch", "LowerDown", "UpperUp", "RollL
 DEFAULTS = {
     "train": 200, "test": 100, "seconds": 16.0, "steps": 250, "social_steps": 300, "draws": 2, "unseen_seed": 303,
 }  # fmt: skip
-"""How much: on 100 unseen conversations of 16 s the oracle's gain is apart from zero in every group. Their seed was
-never looked at while the model was made."""
+"""How much: on 100 unseen conversations of 16 s the oracle's gain is apart from zero in every group. Their seed is
+another than that of ``motion``, which the model was made with."""
 RATIOS = {"train": 0.8, "validation": 0.2, "test": 0.0}
 """Splits of what is learnt from. Validation chooses the step that is kept: a tenth is too few people for that."""
 SETTINGS = ("train.patience=0",)
