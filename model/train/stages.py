@@ -323,6 +323,8 @@ def run_phase(
     folder = run / phase.folder
     if terms == "draw":  # who stopped before it begins it by going on
         resume = resume and _goes_with(folder, network)
+    elif not resume and devices.rank == 0:
+        _forget(folder / checkpoint.DRAWS)  # else whoever stops in between is left with the old weights
     return train(
         network, _groups(network, phase, terms), data, losses, t, folder, devices,
         relation=phase.social, resume=resume, terms=terms, report=report,
@@ -369,9 +371,14 @@ def _goes_with(folder: Path, network: MotionNetwork) -> bool:
     base = {f"network.{name}": value for name, value in network.state_dict().items() if not name.startswith(_DRAW)}
     if all(name in tensors and torch.equal(tensors[name], value) for name, value in base.items()):
         return True
-    for path in (folder / checkpoint.BEST, last):
-        path.unlink(missing_ok=True)
+    _forget(folder)
     return False
+
+
+def _forget(folder: Path) -> None:
+    """Remove what a phase has kept."""
+    for name in (checkpoint.BEST, checkpoint.LAST):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _groups(network: MotionNetwork, phase: Phase, terms: Terms) -> list[tuple[list[str], float]]:

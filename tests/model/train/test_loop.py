@@ -209,6 +209,25 @@ def test_draws_are_learnt_when_asked_for_and_anew_for_another_mean(talks: Path, 
     assert again.draws and not np.array_equal(again.predict(talk, "A")["jaw"], run.predict(talk, "A")["jaw"])
 
 
+@pytest.mark.parametrize("stage", [1, 3])
+def test_a_stage_begun_anew_and_stopped_leaves_no_older_draws(stage: int, talks: Path, tmp_path: Path) -> None:
+    prepared = prepared_for(talks, tmp_path, tiny(draw_steps=6))
+    for before in sorted({1, stage}):
+        run_stage(before, prepared, tmp_path, None, CPU, resume=False)
+    assert load_run(tmp_path, stage=stage).draws
+    seen: list[int] = []
+
+    def stop(step: int, values: object) -> None:
+        seen.append(step)
+        if seen.count(1) == 2:  # the mean stands, what draws has begun
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run_stage(stage, prepared, tmp_path, None, CPU, resume=False, report=stop)
+    kept = checkpoint.weights_of(tmp_path, stage)
+    assert kept == tmp_path / f"stage{stage}" / checkpoint.BEST
+
+
 def test_runs_that_cannot_be_used_say_why(talks: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no run"):
         load_run(tmp_path)
