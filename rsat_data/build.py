@@ -12,7 +12,7 @@ from pipelines.stage import Stage
 from rsat_data.content import content_hash
 from rsat_data.engine.local import LocalEngine
 from rsat_data.engine.task import Outcome, Task, TaskError
-from rsat_data.errors import DiskFullError, RsatError, SkippedClip, SkippedSource, StageError
+from rsat_data.errors import DiskFullError, RsatError, SkippedClip, SkippedSource, SourceError, StageError
 from rsat_data.plan import (
     Recipe,
     Unit,
@@ -26,6 +26,7 @@ from rsat_data.plan import (
     unit_key,
 )
 from rsat_data.progress import Bar, Bars
+from rsat_data.recordings import source_sha256
 from rsat_data.sources import SourceFile
 from rsat_data.workspace import Failure, Workspace
 
@@ -45,7 +46,7 @@ class BuildResult:
     failures: list[Failure] = field(default_factory=list)
     """Everything that has no result, with the reason."""
     sources: list[dict[str, Any]] = field(default_factory=list)
-    """name, source_id, sha256, bytes, clips, metadata of every source that was read."""
+    """name, source_id, sha256, bytes, clips, metadata, notes (what its owner should know) of every source read."""
     units_run: int = 0
     """Units computed in this run."""
     units_found: int = 0
@@ -148,7 +149,10 @@ class Line:
                 self._refuse(source, type(source.error).__name__, source.error)
                 continue
             try:
-                sha256 = self.workspace.source_sha256(source.path)
+                sha256 = source_sha256(source, self.workspace.source_sha256)
+            except SourceError as error:
+                self._refuse(source, type(error).__name__, error)
+                continue
             except OSError as error:
                 self._refuse(source, "UnreadableSource", RsatError(f"{source.name} cannot be read: {error.strerror}."))
                 continue
@@ -228,10 +232,11 @@ class Line:
                     "source_id": unit.fields["source_id"],
                     "name": unit.source.name,
                     "sha256": unit.fields["sha256"],
-                    "bytes": unit.source.path.stat().st_size,
+                    "bytes": sum(path.stat().st_size for path in unit.source.files),
                     "artefacts": self.workspace.unit_dir(stage, key),
                     "clips": len(clips),
                     "metadata": metadata,
+                    "notes": list(summary.get("notes", [])),
                 }
             )
             for span in summary.get("skipped", []):

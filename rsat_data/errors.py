@@ -90,6 +90,14 @@ class UnsafeSource(SourceError):
     """The file points outside the folder given (a symbolic link), or names a path it must not."""
 
 
+class RecordingsError(SourceError):
+    """A conversation of several recordings is described wrongly; the message names the line of the table."""
+
+
+class OffsetUnknown(SourceError):
+    """Two recordings of one conversation cannot be put on one timeline: nothing in their sounds says when they ran."""
+
+
 class SkippedSource(SourceError):
     """The file is fine, but holds no conversation this dataset can use; the message says what was seen."""
 

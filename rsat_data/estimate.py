@@ -45,16 +45,25 @@ class Estimate:
     """Whether the cost was measured in this workspace rather than assumed."""
     problems: tuple[str, ...]
     """One line a file that cannot be read."""
+    conversations: int = 0
+    """How many of the sources are conversations with one recording a person."""
 
     def describe(self) -> str:
         """Lines for people."""
         kind = "as measured in this workspace" if self.measured else "as in docs/benchmarks.md, one or two people"
         lines = [
-            f"{self.sources} videos, {self.video_s:.0f} s in all; {self.finished_units} units are done already",
+            f"{self._counted()}, {self.video_s:.0f} s in all; {self.finished_units} units are done already",
             f"computing time {_clock(self.compute_s)} ({kind}), about {_clock(self.wall_s)} on the clock",
             f"disk {self.disk_bytes / 1e6:.0f} MB",
         ]
         return "\n".join([*lines, *(f"refused: {problem}" for problem in self.problems)])
+
+    def _counted(self) -> str:
+        videos = f"{self.sources - self.conversations} videos"
+        if not self.conversations:
+            return videos
+        talks = f"{self.conversations} conversations with one recording a person"
+        return talks if self.sources == self.conversations else f"{videos} and {talks}"
 
     def as_json(self) -> str:
         """The numbers as JSON."""
@@ -97,12 +106,17 @@ def estimate(sources: Sequence[SourceFile], workspace: Workspace, workers: int, 
     from pipelines.ingest.media import probe
 
     problems, lengths = [], []
+    conversations = 0
     for source in sources:
         if source.error is not None:
             problems.append(str(source.error.message))
             continue
+        own = source.metadata.get("recordings")
+        videos = [Path(recording["video"]) for recording in own.values()] if own else [source.path]
         try:
-            lengths.append(probe(source.path, first_frame=False).duration_s or 0.0)
+            # What one person's recording has more than the other's is no conversation.
+            lengths.append(min(probe(path, first_frame=False).duration_s or 0.0 for path in videos))
+            conversations += own is not None
         except RsatError as error:
             problems.append(error.message)
     measured = measured_cost(workspace.root, profile)
@@ -120,6 +134,7 @@ def estimate(sources: Sequence[SourceFile], workspace: Workspace, workers: int, 
         finished_units=finished,
         measured=bool(measured),
         problems=tuple(problems),
+        conversations=conversations,
     )
 
 

@@ -24,7 +24,8 @@ from rsat_data.machine import memory, usable_cores
 from rsat_data.plan import Recipe
 from rsat_data.progress import Bars
 from rsat_data.publish import Published, publish
-from rsat_data.sources import find_sources
+from rsat_data.recordings import find_recordings, named_files
+from rsat_data.sources import SourceFile, find_sources
 from rsat_data.workspace import Failure, Workspace
 
 
@@ -32,8 +33,9 @@ from rsat_data.workspace import Failure, Workspace
 class BuildOptions:
     """Options of the command, as given."""
 
-    videos: Path
+    videos: Path | None
     out: Path
+    manifest: Path | None = None
     config_file: Path | None = None
     settings: Sequence[str] = ()
     workers: int | None = None
@@ -47,7 +49,12 @@ class BuildOptions:
 
     def command(self) -> str:
         """The command line that does the same again."""
-        words = ["rsat-data", "build", "--videos", str(self.videos), "--out", str(self.out)]
+        words = ["rsat-data", "build"]
+        if self.videos:
+            words += ["--videos", str(self.videos)]
+        if self.manifest:
+            words += ["--manifest", str(self.manifest)]
+        words += ["--out", str(self.out)]
         if self.config_file:
             words += ["--config", str(self.config_file)]
         for setting in self.settings:
@@ -72,9 +79,7 @@ def run_build(options: BuildOptions) -> int:
         RsatError: nothing or not all was done; finished work is kept.
     """
     allowed = parse_max_failed(options.max_failed)
-    sources = find_sources(options.videos)
-    if options.out.resolve() == options.videos.resolve():
-        raise UsageError("--out must be another folder than --videos.", hint="For example: --out my_dataset")
+    sources = all_sources(options)
     recipe, dataset, avatar = make_recipe(options)
     workers, threads, memory_gb = processes(options.workers)
     if options.dry_run:
@@ -99,6 +104,29 @@ def run_build(options: BuildOptions) -> int:
     if options.as_json:
         click.echo(json.dumps(facts, indent=1))
     return code
+
+
+def all_sources(options: BuildOptions) -> list[SourceFile]:
+    """The videos of the folder and the conversations of the table; what the table names is no video on its own.
+
+    Raises:
+        UsageError: neither was given, one of them cannot be read, or the dataset would be written among them.
+    """
+    if options.videos is None and options.manifest is None:
+        raise UsageError(
+            "Nothing to build from.", hint="--videos names a folder of videos, --manifest a CSV of recordings."
+        )
+    found = find_sources(options.videos) if options.videos is not None else []
+    if options.manifest is not None:
+        named = named_files(options.manifest)
+        found = [source for source in found if source.error is not None or source.path not in named]
+        found += find_recordings(options.manifest)
+    places = {"--videos": options.videos, "--manifest": options.manifest and options.manifest.parent}
+    for option, place in places.items():
+        if place is not None and options.out.resolve() == place.resolve():
+            what = "folder than --videos" if option == "--videos" else "folder than that of --manifest"
+            raise UsageError(f"--out must be another {what}.", hint="For example: --out my_dataset")
+    return found
 
 
 def fit_avatars(options: BuildOptions, config: Any, facts: dict[str, Any]) -> int:
@@ -228,8 +256,8 @@ def joined_files(result: BuildResult) -> dict[str, bytes]:
     for pair in review["pairs"]:
         for side in ("a", "b"):
             pair[side]["source"] = names.get(pair[side]["source_id"], "")
-    for source_id, camera in cameras["sources"].items():
-        camera["source"] = names.get(source_id, "")
+    for camera_id, camera in cameras["sources"].items():
+        camera["source"] = names.get(camera_id.partition(":")[0], "")
     content = {"subject_review.json": review, "cameras.json": cameras}
     return {name: (json.dumps(value, indent=1) + "\n").encode("utf-8") for name, value in content.items()}
 
@@ -279,6 +307,7 @@ def report(options: BuildOptions, result: BuildResult, published: Published) -> 
         "avatars_stale": list(published.stale_avatars),
         "labels_kept": published.labels,
         "labels_lost": list(published.lost_labels),
+        "notes": {str(source["name"]): source["notes"] for source in result.sources if source["notes"]},
         "quarantined": len(result.failures),
         "failed_sources": failed,
         "seconds": {stage: round(seconds, 2) for stage, seconds in result.seconds.items()},
@@ -287,6 +316,9 @@ def report(options: BuildOptions, result: BuildResult, published: Published) -> 
         return facts
     click.echo(f"{facts['rows']} rows of {facts['clips']} clips from {facts['sources']} videos in {options.out}")
     click.echo(f"{result.units_run} units computed, {result.units_found} found finished")
+    for name, notes in facts["notes"].items():
+        for note in notes:
+            click.echo(f"note: {name}: {note}")
     if facts["open_pairs"]:
         click.echo(f"{facts['open_pairs']} pairs of people may be one: see meta/subject_review.json, docs/subjects.md")
     if published.stale_avatars:

@@ -51,16 +51,25 @@ class Sidecar:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A video found in the folder, or the reason why it cannot be used."""
+    """A video found in the folder or a conversation of several files, or the reason why it cannot be used."""
 
     path: Path
-    """The file."""
+    """The file; of a conversation the first person's video."""
     name: str
-    """Path inside the folder, as printable text."""
+    """Path inside the folder, or name of the conversation, as printable text."""
     error: SourceError | None = None
     """Set when the file is refused before it is opened."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """The sidecar, without empty fields; audio paths absolute."""
+    """The sidecar, without empty fields; audio paths absolute. Of a conversation also ``recordings``, see
+    `rsat_data.recordings.find_recordings`."""
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file of it: one, or those of a conversation's recordings."""
+        recordings = self.metadata.get("recordings")
+        if not recordings:
+            return [self.path]
+        return [Path(own[kind]) for own in recordings.values() for kind in ("video", "audio") if own[kind]]
 
 
 def find_sources(folder: Path) -> list[SourceFile]:

@@ -1,4 +1,4 @@
-"""``rsat-data build``: a folder of conversation videos to a dataset."""
+"""``rsat-data build``: conversation videos to a dataset."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ Examples:
   rsat-data build --videos my_videos --out my_dataset --set speech.model=whisper-tiny.en --workers 2
   rsat-data build --videos my_videos --out my_dataset --avatars --avatar-budget 3m
   rsat-data build --videos my_videos --out my_dataset --config my_dataset/meta/config.yaml
+  rsat-data build --manifest talks/recordings.csv --out my_dataset
 
 \b
 Beside a video, an optional <name>.yaml tells what you know (docs/sidecar.md):
@@ -21,12 +22,23 @@ Beside a video, an optional <name>.yaml tells what you know (docs/sidecar.md):
   relation: {kinship: blood, status: unequal, senior: A}
   licence: CC-BY-4.0
 
+\b
+One video (and microphone) a person? Name them in a CSV, two rows a conversation (docs/recordings.md):
+  conversation,person,video,audio,offset_s,subject_id
+  talk1,A,talk1/anna.mp4,talk1/anna.wav,,anna
+  talk1,B,talk1/ben.mp4,,3.52,ben
+
 Stopped in the middle (Ctrl-C, power cut, kill -9)? The same command goes on where it was.
 """
 
 
 @click.command(epilog=EPILOG)
-@click.option("--videos", type=click.Path(path_type=Path), required=True, help="Folder of videos, read at any depth.")
+@click.option("--videos", type=click.Path(path_type=Path), help="Folder of videos, read at any depth.")
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path),
+    help="CSV of conversations with one recording a person; with --videos or instead of it.",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the dataset; made if missing.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file with a section a stage.")
 @click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Set one option; repeatable.")
@@ -45,7 +57,7 @@ Stopped in the middle (Ctrl-C, power cut, kill -9)? The same command goes on whe
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def build(**options: Any) -> int:
-    """Turn a folder of conversation videos into a dataset of Parquet triplets.
+    """Turn conversation videos, or recordings of one person each, into a dataset of Parquet triplets.
 
     Every stage runs on any machine. Exit codes: 0 done, 1 error, 2 wrong usage, 3 done with more failed sources than
     --max-failed, 130 interrupted.
