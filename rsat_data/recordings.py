@@ -293,7 +293,7 @@ def _metadata(name: str, rows: Mapping[str, Recording]) -> dict[str, Any]:
 
 
 def source_sha256(source: SourceFile, hash_of: Callable[[Path], str]) -> str:
-    """What identifies a source by content: the sha256 of its file, or one over those of its recordings and their owners.
+    """What identifies a source by content: its file's sha256, or one over those of its recordings and whose they are.
 
     Args:
         source: any source without an error.

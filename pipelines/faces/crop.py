@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +22,16 @@ _SIDE, _TOP, _BOTTOM = 0.28, 0.55, 0.25
 _PERCENT = 1.0
 _KEEP = 0.06
 """Least margin around the face itself that a window has when another face is near, in face lengths."""
+
+
+def picture_size(faces: Mapping[str, Any], entry: Mapping[str, Any]) -> tuple[int, int]:
+    """(width, height) of the upright picture a person is seen in: their own recording's, or the source's.
+
+    Args:
+        faces: content of faces.json.
+        entry: the person's in it.
+    """
+    return int(entry.get("width", faces["width"])), int(entry.get("height", faces["height"]))
 
 
 def crop_camera(width: int, height: int, crop: Mapping[str, float], focal: float) -> Camera:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from pipelines.faces.nets import FaceDetector, FaceLandmarker, PersonSegmenter
 from pipelines.faces.quality import sharpness, still_candidates
 from pipelines.faces.tracking import PeopleTracker, stack
 from pipelines.ingest.media import SAMPLE_RATE, VideoWriter, iter_frames
+from pipelines.ingest.timeline import load_recordings, read_offsets
 from pipelines.stage import StageContext
 from rsat_data.errors import SkippedClip
 
@@ -53,6 +54,28 @@ class Track:
         return np.concatenate([edges[:, :2], edges[:, 2:] - edges[:, :2]], axis=1)
 
 
+@dataclass
+class View:
+    """One camera's picture of a clip, and who is in it."""
+
+    path: Path
+    """The video."""
+    start_s: float
+    """When the clip begins, on the video's own time."""
+    width: int
+    """Upright width of its picture, px."""
+    height: int
+    """Upright height, px."""
+    boxes: list[Any]
+    """Where its people's faces are, source px."""
+    recording: str = ""
+    """The person whose own recording it is; empty where everybody is in one picture."""
+    tracks: list[Track] = field(default_factory=list)
+    """Its people, from left to right."""
+    windows: list[Window] = field(default_factory=list)
+    """Their crops."""
+
+
 def run(context: StageContext, config: FacesConfig) -> Mapping[str, Any]:
     """Process one clip; see docs/pipeline_ingest_faces.md for the files written.
 
@@ -64,72 +87,107 @@ def run(context: StageContext, config: FacesConfig) -> Mapping[str, Any]:
     """
     unit = context.unit
     num_frames, start_s = int(unit["num_frames"]), float(unit["start_s"])
-    source = json.loads((context.inputs["ingest"] / "source.json").read_text(encoding="utf-8"))
-    width, height = int(source["video"]["width"]), int(source["video"]["height"])
+    views = views_of(context)
     cv2.setNumThreads(max(1, context.threads))
 
-    tracks = follow(context, config, start_s, num_frames)
-    names = [chr(ord("A") + i) for i in range(len(tracks))]
-    shares = {name: float(track.valid.mean()) for name, track in zip(names, tracks, strict=True)}
+    for number, view in enumerate(views):
+        view.tracks = follow(context, config, view, number / len(views), len(views))
+    people = [(view, track) for view in views for track in view.tracks]
+    names = [chr(ord("A") + i) for i in range(len(people))]
+    shares = {name: float(track.valid.mean()) for name, (_, track) in zip(names, people, strict=True)}
     lost = [name for name, share in shares.items() if share < config.min_valid]
     if lost:
+        view = people[names.index(lost[0])][0]
         raise SkippedClip(
-            f"{context.source.name!r} from {start_s:.2f} s: person {lost[0]} was found in "
+            f"{view.path.name!r} from {view.start_s:.2f} s: person {lost[0]} was found in "
             f"{shares[lost[0]]:.0%} of {num_frames} frames, {config.min_valid:.0%} needed",
             hint="faces turned away or covered cannot be used; the limit is faces.min_valid",
-            path=context.source,
+            path=view.path,
         )
-    visible = [track.landmarks[track.valid] for track in tracks]
-    windows = [
-        fixed_window(mine, width, height, [o for k, o in enumerate(visible) if k != i])
-        for i, mine in enumerate(visible)
-    ]
-    blur = write_media(context, config, tracks, windows, names, start_s, num_frames, (width, height))
+    for view in views:
+        visible = [track.landmarks[track.valid] for track in view.tracks]
+        view.windows = [
+            fixed_window(mine, view.width, view.height, [o for k, o in enumerate(visible) if k != i])
+            for i, mine in enumerate(visible)
+        ]
+    blur = write_media(context, config, views, names, start_s, num_frames)
+    windows = [window for view in views for window in view.windows]
     persons = []
-    for name, track, window, sharp in zip(names, tracks, windows, blur, strict=True):
+    for name, (view, track), window, sharp in zip(names, people, windows, blur, strict=True):
         content: Any = arrays(track, window, sharp, config.crop_size)
         np.savez(context.out / f"{name}.npz", **content)
         face = track.boxes[track.valid]
+        own = {"recording": view.recording, "width": view.width, "height": view.height} if view.recording else {}
         persons.append(
             {
                 "person": name,
                 "crop": {"x0": window.x0, "y0": window.y0, "side": window.side, "size": config.crop_size},
                 "face_px": round(float(np.median(np.sqrt(face[:, 2] * face[:, 3]))), 2),
                 "valid": round(shares[name], 6),
+                **own,
             }
         )
-    record = {"width": width, "height": height, "fps": FPS, "num_frames": num_frames, "persons": persons}
+    first = views[0]
+    record = {"width": first.width, "height": first.height, "fps": FPS, "num_frames": num_frames, "persons": persons}
     (context.out / "faces.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     context.progress(1.0)
     return {"persons": names, "valid": {n: round(s, 4) for n, s in shares.items()}}
 
 
-def follow(context: StageContext, config: FacesConfig, start_s: float, num_frames: int) -> list[Track]:
-    """Track the clip's people and return them from left to right.
+def views_of(context: StageContext) -> list[View]:
+    """The videos a clip is seen in: the source, or one recording a person."""
+    folder, unit = context.inputs["ingest"], context.unit
+    start_s, boxes = float(unit["start_s"]), list(unit["boxes"])
+    offsets = read_offsets(unit)
+    if not offsets:
+        source = json.loads((folder / "source.json").read_text(encoding="utf-8"))
+        width, height = int(source["video"]["width"]), int(source["video"]["height"])
+        return [View(context.source, start_s, width, height, boxes)]
+    facts, stated = load_recordings(folder), context.metadata["recordings"]
+    return [
+        View(
+            Path(stated[person]["video"]),
+            start_s - offset,
+            int(facts[person]["width"]),
+            int(facts[person]["height"]),
+            [box],
+            person,
+        )
+        for (person, offset), box in zip(sorted(offsets.items()), boxes, strict=True)
+    ]
+
+
+def follow(context: StageContext, config: FacesConfig, view: View, done: float, parts: int) -> list[Track]:
+    """Track the people of one view and return them from left to right.
+
+    Args:
+        context, config: of the stage.
+        view: where to look.
+        done: share of the stage's first half that is done already.
+        parts: how many views there are.
 
     Raises:
         SkippedClip: one of them was never found.
     """
     model = context.model("face_landmarker")
+    num_frames = int(context.unit["num_frames"])
     with (
         FaceDetector(model, min_confidence=config.min_confidence) as detector,
         FaceLandmarker(model, min_confidence=config.min_confidence) as landmarker,
     ):
-        tracker = PeopleTracker(
-            context.unit["boxes"], detector, landmarker, window_factor=config.window_factor
-        )
-        frames = iter_frames(context.source, start_s, num_frames, FPS, threads=context.threads)
+        tracker = PeopleTracker(view.boxes, detector, landmarker, window_factor=config.window_factor)
+        frames = iter_frames(view.path, view.start_s, num_frames, FPS, threads=context.threads)
         for index, picture in enumerate(frames):
             tracker.step(picture)
-            context.progress(0.5 * (index + 1) / num_frames)
+            context.progress(0.5 * (done + (index + 1) / num_frames / parts))
     tracks = []
     for found in tracker.found:
         landmarks, blendshapes, matrix, confidence, valid = stack(found)
         if not valid.any():
             raise SkippedClip(
-                f"{context.source.name!r} from {start_s:.2f} s: a face seen at a glance could not be found again",
+                f"{view.path.name!r} from {view.start_s:.2f} s: a face seen at a glance could not be found again",
                 hint="such faces are blurred, covered or turned away; nothing to do",
-                path=context.source,
+                path=view.path,
             )
         tracks.append(
             Track(
@@ -173,44 +231,46 @@ def arrays(track: Track, window: Window, blur: np.ndarray, size: int) -> dict[st
 
 
 def write_media(
-    context: StageContext,
-    config: FacesConfig,
-    tracks: list[Track],
-    windows: list[Window],
-    names: list[str],
-    start_s: float,
-    num_frames: int,
-    size: tuple[int, int],
+    context: StageContext, config: FacesConfig, views: list[View], names: list[str], start_s: float, num_frames: int
 ) -> list[np.ndarray]:
-    """Write P.mp4, P_matte.mp4, P.jpg for every person and preview.mp4, in one pass over the frames.
+    """Write P.mp4, P_matte.mp4, P.jpg for every person and preview.mp4, in one pass over the frames of all views.
 
     Returns:
         Sharpness (T,) float32 of each person's face.
     """
     out = context.out
-    preview_size = fit_height(size, config.preview_height)
-    blur = [np.zeros(num_frames, np.float32) for _ in tracks]
+    people = [
+        (number, track, window)
+        for number, view in enumerate(views)
+        for track, window in zip(view.tracks, view.windows, strict=True)
+    ]
+    blur = [np.zeros(num_frames, np.float32) for _ in people]
     candidates = []
-    for track in tracks:
+    for _, track, _ in people:
         yaw, pitch, _ = angles(track.matrix)
         blink = track.blendshapes[:, [INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]].max(axis=1)
         candidates.append(still_candidates(yaw, pitch, blink, track.valid, config.frontal_yaw_deg))
-    stills: list[tuple[float, np.ndarray] | None] = [None] * len(tracks)
-    boxes = [track.boxes for track in tracks]
+    stills: list[tuple[float, np.ndarray] | None] = [None] * len(people)
+    boxes = [track.boxes for _, track, _ in people]
+    sizes = preview_sizes(views, config.preview_height)
     with ExitStack() as stack_:
         segmenter = stack_.enter_context(PersonSegmenter(context.model("selfie_segmenter")))
         crops = [stack_.enter_context(VideoWriter(out / f"{n}.mp4", FPS, config.crop_crf)) for n in names]
         mattes = [stack_.enter_context(VideoWriter(out / f"{n}_matte.mp4", FPS, config.matte_crf)) for n in names]
         sound = clip_sound(context.inputs["ingest"] / "mixture.flac", start_s, num_frames)
         preview = stack_.enter_context(VideoWriter(out / "preview.mp4", FPS, config.preview_crf, audio=sound))
-        frames = iter_frames(context.source, start_s, num_frames, FPS, threads=context.threads)
-        for index, picture in enumerate(frames):
-            preview.add(cv2.resize(picture, preview_size, interpolation=cv2.INTER_AREA))
-            for i, window in enumerate(windows):
-                crop = cut(picture, window, config.crop_size)
+        frames = [iter_frames(view.path, view.start_s, num_frames, FPS, threads=context.threads) for view in views]
+        for index, pictures in enumerate(zip(*frames, strict=True)):
+            small = [
+                cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+                for picture, size in zip(pictures, sizes, strict=True)
+            ]
+            preview.add(small[0] if len(small) == 1 else np.concatenate(small, axis=1))
+            for i, (number, _, window) in enumerate(people):
+                crop = cut(pictures[number], window, config.crop_size)
                 crops[i].add(crop)
                 mattes[i].add(enlarge(segmenter(crop), config.crop_size))
-                sharp = sharpness(picture, boxes[i][index])
+                sharp = sharpness(pictures[number], boxes[i][index])
                 blur[i][index] = sharp
                 best = stills[i]
                 if candidates[i][index] and (best is None or sharp > best[0]):
@@ -220,6 +280,14 @@ def write_media(
         assert still is not None  # still_candidates always names a frame
         write_jpeg(out / f"{name}.jpg", still[1], config.jpeg_quality)
     return blur
+
+
+def preview_sizes(views: list[View], height: int) -> list[tuple[int, int]]:
+    """(width, height) of every view in the preview: side by side, all of one height."""
+    if len(views) == 1:
+        return [fit_height((views[0].width, views[0].height), height)]
+    rows = 2 * (min(height, *(view.height for view in views)) // 2)
+    return [(max(2, 2 * round(view.width * rows / view.height / 2)), rows) for view in views]
 
 
 def fit_height(size: tuple[int, int], height: int) -> tuple[int, int]:

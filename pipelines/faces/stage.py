@@ -24,5 +24,6 @@ STAGE: Stage[FacesConfig] = Stage(
     run=run,
     inputs=("ingest",),
     models=lambda config: ("face_landmarker", "selfie_segmenter"),
+    metadata_fields=("recordings",),
     resources=Resources(cpu=1.0, memory_gb=1.5, timeout_s=3600.0),
 )

@@ -10,6 +10,7 @@ import numpy as np
 
 from model.fitting.fit import interpolate
 from pipelines.faces.blendshapes import INDEX
+from pipelines.faces.crop import picture_size
 from pipelines.flame.sampling import sample
 from pipelines.flame.texture import Flat, make_grid
 from pipelines.flame.validity import Fitted, Judgement, Reason, Seen, judge, usable
@@ -39,10 +40,11 @@ def judge_person(
     Raises:
         OSError, KeyError, ValueError: a file or an array is missing or of another shape.
     """
-    crop = next(entry["crop"] for entry in faces["persons"] if entry["person"] == person)
+    entry = next(entry for entry in faces["persons"] if entry["person"] == person)
+    crop, (width, height) = entry["crop"], picture_size(faces, entry)
     scale = float(crop["size"]) / float(crop["side"])
     left, top = -float(crop["x0"]) * scale, -float(crop["y0"]) * scale
-    picture = (left, top, left + float(faces["width"]) * scale, top + float(faces["height"]) * scale)
+    picture = (left, top, left + width * scale, top + height * scale)
     with np.load(folder / f"{person}.npz", allow_pickle=False) as stored:
         seen = Seen(
             stored["landmarks"],

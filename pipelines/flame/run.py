@@ -22,7 +22,7 @@ from model.fitting.landmark_model import LandmarkModel, landmark_model
 from model.head import HeadModel, load_head
 from model.photometric.refine import Landmarks, PhotometricFit, refine
 from pipelines.faces.blendshapes import BLENDSHAPES
-from pipelines.faces.crop import crop_camera
+from pipelines.faces.crop import crop_camera, picture_size
 from pipelines.flame.config import FlameConfig
 from pipelines.flame.judging import judge_person, judged_arrays, reprojection_of, require_enough
 from pipelines.flame.pictures import Frames
@@ -66,7 +66,7 @@ def run(context: StageContext, config: FlameConfig) -> Mapping[str, Any]:
     given = context.parts["subjects"]["fit"] if "subjects" in context.parts else alone
     for number, entry in enumerate(people):
         person = str(entry["person"])
-        camera = crop_camera(int(faces["width"]), int(faces["height"]), entry["crop"], given["focal"])
+        camera = crop_camera(*picture_size(faces, entry), entry["crop"], _focal(given, person))
         refined = None
         try:
             seen = _landmarks(folder / f"{person}.npz")
@@ -108,6 +108,11 @@ def run(context: StageContext, config: FlameConfig) -> Mapping[str, Any]:
             person: {name: entry[key] for name, key in names.items()} for person, entry in record["persons"].items()
         },
     }
+
+
+def _focal(given: Mapping[str, Any], person: str) -> float:
+    """The focal length of the camera that filmed a person: their own recording's, or the source's."""
+    return float((given.get("focals") or {}).get(person, given["focal"]))
 
 
 @dataclass(frozen=True)

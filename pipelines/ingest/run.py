@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipelines.faces.nets import FaceDetector, FaceLandmarker
 from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.container import RE_ENCODE_HINT
@@ -16,7 +18,7 @@ from pipelines.ingest.media import MediaInfo, probe
 from pipelines.ingest.scan import Scan, scan_video, too_long
 from pipelines.ingest.sound import write_sound
 from pipelines.ingest.spans import Clip, Skipped, clips_of_shot, runs_of_same_faces
-from pipelines.ingest.tracks import link, real_faces
+from pipelines.ingest.tracks import Look, Track, link, real_faces
 from pipelines.stage import StageContext
 from rsat_data.errors import NoAudioTrack, NoVideoTrack, SkippedSource, UnsupportedSource
 
@@ -33,6 +35,9 @@ REASONS = {
 def run(context: StageContext, config: IngestConfig) -> Mapping[str, Any]:
     """Look through one source; write source.json, mixture.flac, channels.flac, shots.json and clips.json.
 
+    Sound files that the sidecar names become the channels, one a person, and the mixture where the video is silent. A
+    conversation of several recordings is taken by `pipelines.ingest.recordings`.
+
     Returns:
         {"clips": [...], "skipped": [...]}, as in clips.json.
 
@@ -40,55 +45,97 @@ def run(context: StageContext, config: IngestConfig) -> Mapping[str, Any]:
         UnreadableSource, NoVideoTrack, NoAudioTrack, UnsupportedSource: the file cannot be used.
         SkippedSource: it can, but no span of it is a clip.
     """
+    if context.metadata.get("recordings"):
+        from pipelines.ingest.recordings import run as run_recordings
+
+        return run_recordings(context, config)
     path = context.source
-    info = check_bounds(path, probe(path, first_frame=False), config)
-    info = check_bounds(path, probe(path), config)
+    given = {person: Path(file) for person, file in sorted((context.metadata.get("audio") or {}).items())}
+    info = check_bounds(path, probe(path, first_frame=False), config, need_audio=not given)
+    info = check_bounds(path, probe(path), config, need_audio=not given)
     model = context.model("face_landmarker")
     with (
         FaceDetector(model, min_confidence=config.min_face_score) as detector,
         FaceLandmarker(model) as landmarker,
     ):
         scan = scan_video(path, info, config, detector, landmarker, lambda x: context.progress(0.95 * x))
-    sound = write_sound(
-        path,
-        context.out,
-        until_s=scan.end_s,
-        channel_difference=config.channel_difference,
-        max_duration_s=config.max_duration_s,
-    )
+    loudness = _sound(context, config, info, given, scan.end_s)
     clips: list[Clip] = []
     skipped: list[Skipped] = []
     for start, end in scan.shots:
-        looks = [look for look in scan.looks if start - 1e-6 <= look.time < end]
-        tracks = real_faces(
-            link(looks, config.max_miss_s),
-            min_track_s=config.min_track_s,
-            background_ratio=config.background_ratio,
-        )
+        looks, tracks = faces_of_shot(scan, start, end, config)
         runs = runs_of_same_faces(start, end, [look.time for look in looks], tracks)
         found, left_out = clips_of_shot(
             start,
             end,
             runs,
-            sound.loudness,
+            loudness,
             min_clip_s=config.min_clip_s,
             max_clip_s=config.max_clip_s,
             min_face_px=config.min_face_px,
         )
         clips += found
         skipped += left_out
-    result = {"clips": [_clip_record(c) for c in clips], "skipped": [_rounded(asdict(s)) for s in skipped]}
-    _write_json(context.out / "source.json", source_record(path, context, info, scan))
-    _write_json(context.out / "shots.json", [[round(a, 6), round(b, 6)] for a, b in scan.shots])
-    _write_json(context.out / "clips.json", result)
+    result = {"clips": [clip_record(c) for c in clips], "skipped": [rounded(asdict(s)) for s in skipped]}
+    record = source_record(path, context, info, scan)
+    if given:
+        record["audio"] = {**(record["audio"] or {}), "persons": list(given)}
+    write_json(context.out / "source.json", record)
+    write_json(context.out / "shots.json", [[round(a, 6), round(b, 6)] for a, b in scan.shots])
+    write_json(context.out / "clips.json", result)
     if not clips:
         raise no_clip(path, skipped, config)
     context.progress(1.0)
     return result
 
 
-def check_bounds(path: Path, info: MediaInfo, config: IngestConfig) -> MediaInfo:
+def _sound(
+    context: StageContext, config: IngestConfig, info: MediaInfo, given: Mapping[str, Path], until_s: float
+) -> np.ndarray:
+    """Write mixture.flac and, where channels differ or each person's sound was given, channels.flac.
+
+    Returns:
+        (frames,) float32 loudness of the mixture at 25 frames/s.
+    """
+    loudness = None
+    if info.audio is not None:
+        loudness = write_sound(
+            context.source,
+            context.out,
+            until_s=until_s,
+            channel_difference=config.channel_difference,
+            max_duration_s=config.max_duration_s,
+        ).loudness
+    if given:
+        from pipelines.ingest.voices import Voice, read_voice, write_voices
+
+        scratch = {person: context.out / f".audio-{person}.pcm" for person in given}
+        try:
+            voices = [
+                Voice(read_voice(file, scratch[person], config.max_duration_s)) for person, file in given.items()
+            ]
+            together = write_voices(context.out, voices, until_s, mixture=loudness is None).loudness
+        finally:
+            for path in scratch.values():
+                path.unlink(missing_ok=True)
+        loudness = together if loudness is None else loudness
+    assert loudness is not None
+    return loudness
+
+
+def faces_of_shot(scan: Scan, start: float, end: float, config: IngestConfig) -> tuple[list[Look], list[Track]]:
+    """The looks taken in a shot, and the faces that count in it."""
+    looks = [look for look in scan.looks if start - 1e-6 <= look.time < end]
+    tracks = real_faces(
+        link(looks, config.max_miss_s), min_track_s=config.min_track_s, background_ratio=config.background_ratio
+    )
+    return looks, tracks
+
+
+def check_bounds(path: Path, info: MediaInfo, config: IngestConfig, *, need_audio: bool = True) -> MediaInfo:
     """``info`` itself, if the source has both tracks and lies within the bounds of ``config``.
+
+    ``need_audio=False`` where the sound may come from other files.
 
     Raises:
         NoVideoTrack, NoAudioTrack, UnsupportedSource: it has not, or does not.
@@ -99,10 +146,10 @@ def check_bounds(path: Path, info: MediaInfo, config: IngestConfig) -> MediaInfo
             hint="give a file that holds picture and sound, or take it out of the folder",
             path=path,
         )
-    if info.audio is None:
+    if info.audio is None and need_audio:
         raise NoAudioTrack(
             f"{path.name!r} has no audio track",
-            hint="give a file that holds picture and sound, or take it out of the folder",
+            hint="give a file that holds picture and sound, or name the persons' sound files in its sidecar",
             path=path,
         )
     video = info.video
@@ -143,7 +190,7 @@ def no_clip(path: Path, skipped: Sequence[Skipped], config: IngestConfig) -> Ski
 
 def source_record(path: Path, context: StageContext, info: MediaInfo, scan: Scan) -> dict[str, Any]:
     """Content of source.json."""
-    assert info.video is not None and info.audio is not None
+    assert info.video is not None
     return {
         "sha256": context.unit["sha256"],
         "bytes": path.stat().st_size,
@@ -162,7 +209,9 @@ def source_record(path: Path, context: StageContext, info: MediaInfo, scan: Scan
             "start_s": round(scan.start_s, 6),
             "end_s": round(scan.end_s, 6),
         },
-        "audio": {
+        "audio": None
+        if info.audio is None
+        else {
             "codec": info.audio.codec,
             "channels": info.audio.channels,
             "sample_rate": info.audio.sample_rate,
@@ -171,7 +220,8 @@ def source_record(path: Path, context: StageContext, info: MediaInfo, scan: Scan
     }
 
 
-def _clip_record(clip: Clip) -> dict[str, Any]:
+def clip_record(clip: Clip) -> dict[str, Any]:
+    """A clip as in clips.json."""
     return {
         "start_s": clip.start_s,
         "end_s": clip.end_s,
@@ -181,9 +231,11 @@ def _clip_record(clip: Clip) -> dict[str, Any]:
     }
 
 
-def _rounded(record: dict[str, Any]) -> dict[str, Any]:
+def rounded(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with its floats rounded to 0.1 ms."""
     return {k: round(v, 4) if isinstance(v, float) else v for k, v in record.items()}
 
 
-def _write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON for people to read."""
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -23,5 +23,6 @@ STAGE: Stage[IngestConfig] = Stage(
     config=IngestConfig,
     run=run,
     models=lambda config: ("face_landmarker",),
+    metadata_fields=("audio", "recordings"),
     resources=Resources(cpu=1.0, memory_gb=1.5, timeout_s=4 * 3600.0),
 )

@@ -18,7 +18,7 @@ from model.fitting.evidence import ShapeEvidence, shape_evidence
 from model.fitting.landmark_model import LandmarkModel, landmark_model
 from model.head.load import load_head
 from pipelines.faces.blendshapes import BLENDSHAPES, INDEX
-from pipelines.faces.crop import crop_camera
+from pipelines.faces.crop import crop_camera, picture_size
 from pipelines.ingest.media import iter_frames
 from pipelines.shape.appearance import align, colour_vector, regions, texture
 from pipelines.shape.config import ShapeConfig
@@ -69,7 +69,6 @@ def run(context: StageContext, config: ShapeConfig) -> Mapping[str, Any]:
     people = [str(entry["person"]) for entry in faces["persons"]]
     record: dict[str, Any] = {"head_model": head_id, "focals": list(config.focals), "persons": {}}
     record |= {"shape_sd": config.shape_sd, "pictures": config.shape_evidence}
-    size = int(faces["width"]), int(faces["height"])
     for number, entry in enumerate(faces["persons"]):
         person = people[number]
         try:
@@ -86,7 +85,7 @@ def run(context: StageContext, config: ShapeConfig) -> Mapping[str, Any]:
                 model,
                 seen["landmarks"][..., :2],
                 seen["valid"],
-                [crop_camera(*size, entry["crop"], focal) for focal in config.focals],
+                [crop_camera(*picture_size(faces, entry), entry["crop"], focal) for focal in config.focals],
                 blendshapes=seen["blendshapes"],
                 blendshape_names=BLENDSHAPES,
                 # Without the detector's errors: what tells people and focal lengths apart was measured without them.
@@ -112,6 +111,8 @@ def run(context: StageContext, config: ShapeConfig) -> Mapping[str, Any]:
         np.savez(context.out / f"{person}.npz", **content)  # type: ignore[arg-type]
         cv2.imwrite(str(context.out / f"{person}.png"), np.round(face.mean).astype(np.uint8)[..., ::-1])
         record["persons"][person] = {"yaw_deg": round(face.yaw_deg, 2), "voice_s": round(voice_s, 2)}
+        if "recording" in entry:  # a camera of their own
+            record["persons"][person]["recording"] = entry["recording"]
         context.progress((number + 1) / len(people))
     (context.out / "shape.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return {"persons": {person: {"voice_s": entry["voice_s"]} for person, entry in record["persons"].items()}}

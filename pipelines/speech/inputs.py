@@ -39,28 +39,25 @@ def read_faces(folder: Path) -> dict[str, Mouth]:
 
 
 def read_sound(ctx: StageContext, persons: tuple[str, ...], num_frames: int) -> Sound:
-    """The clip's stretch of the mixture, and of separate voices where the recording or its sidecar has them.
+    """The clip's stretch of the mixture, and of separate voices where the recordings or sound files given have them.
 
     Raises:
-        UnsupportedSource: the sidecar gives audio for one of two visible persons only.
+        UnsupportedSource: audio was given for one of two visible persons only.
     """
     folder, start = ctx.inputs["ingest"], round(float(ctx.unit["start_s"]) * SAMPLE_RATE)
     length = num_frames * SAMPLES_PER_FRAME
     mixture = fit_length(_read_flac(folder / "mixture.flac", start, length)[0], length)
-    given = ctx.metadata.get("audio") or {}
-    if given:
-        from pipelines.ingest.media import read_audio_16k
-
-        missing = [person for person in persons if person not in given]
+    names = channel_owners(folder)
+    if names:
+        missing = [person for person in persons if person not in names]
         if missing:
             raise UnsupportedSource(
-                f"The sidecar of {ctx.source.name} has audio for {', '.join(sorted(given))}, but not for {missing[0]}.",
+                f"{ctx.source.name} came with audio for {', '.join(names)}, but not for {missing[0]}.",
                 hint="Give one audio file for every person in the picture, or for none.",
                 path=ctx.source,
             )
-        names = sorted(given)
-        tracks = [read_audio_16k(ctx.source.parent / str(given[name]))[0] for name in names]
-        voices = np.stack([fit_length(track[start:], length) for track in tracks])
+        channels = _read_flac(folder / "channels.flac", start, length)
+        voices = np.stack([fit_length(channel, length) for channel in channels])
         # With fewer faces than voices, A in this clip need not be the A of the whole recording.
         owner = tuple(names.index(person) for person in persons) if len(persons) == len(names) else None
         return Sound(mixture, voices, owner)
@@ -68,6 +65,15 @@ def read_sound(ctx: StageContext, persons: tuple[str, ...], num_frames: int) -> 
         channels = _read_flac(folder / "channels.flac", start, length)
         return Sound(mixture, np.stack([fit_length(channel, length) for channel in channels]))
     return Sound(mixture)
+
+
+def channel_owners(folder: Path) -> list[str]:
+    """Whose voice each channel of channels.flac is, where every person's sound was given; else empty."""
+    path = folder / "source.json"
+    if not path.is_file():
+        return []
+    audio = json.loads(path.read_text(encoding="utf-8")).get("audio") or {}
+    return [str(person) for person in audio.get("persons") or ()]
 
 
 def _read_flac(path: Path, start: int, length: int) -> np.ndarray:

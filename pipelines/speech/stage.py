@@ -41,7 +41,7 @@ def run(ctx: StageContext, config: SpeechConfig) -> Mapping[str, Any]:
     Raises:
         ModelFileError: a model file is missing or damaged.
         MissingDependencyError: the backend asked for is not installed.
-        UnsupportedSource: the sidecar gives audio for one of two persons only.
+        UnsupportedSource: audio was given for one of two persons only.
     """
     import numpy as np
     import torch
@@ -143,6 +143,6 @@ STAGE = Stage(
     inputs=("ingest", "faces"),
     models=models,
     key_material=key_material,
-    metadata_fields=("audio", "language"),
+    metadata_fields=("language",),
     resources=Resources(cpu=1.0, memory_gb=1.5, timeout_s=1800.0),
 )

@@ -1,4 +1,4 @@
-"""One focal length per source and one shape per subject, from the evidence of every clip.
+"""One focal length per camera and one shape per subject, from the evidence of every clip.
 
 Why shapes are averaged and their evidence not summed: a landmark network errs on one face in one way, in every frame
 and every clip. Summed evidence takes such errors for knowledge and leaves the prior; docs/subjects.md has the figures.
@@ -15,7 +15,9 @@ from pipelines.subjects.people import Crowd, read_evidence
 
 
 def source_focals(crowd: Crowd, default: float, *, fixed: bool) -> dict[str, FocalChoice]:
-    """Focal length of every source: its clips and people share it, so their cost curves add up.
+    """Focal length of every camera: its clips and people share it, so their cost curves add up.
+
+    A source has one camera, a conversation of several recordings one for each; see ``Person.camera``.
 
     Args:
         crowd: everybody.
@@ -24,7 +26,7 @@ def source_focals(crowd: Crowd, default: float, *, fixed: bool) -> dict[str, Foc
     """
     curves: dict[str, list[list[float]]] = {}
     for person in crowd.people:
-        own = curves.setdefault(person.source_id, [])
+        own = curves.setdefault(person.camera, [])
         if not fixed:
             with np.load(person.path, allow_pickle=False) as stored:
                 own.append(stored["cost"].tolist())
@@ -32,7 +34,7 @@ def source_focals(crowd: Crowd, default: float, *, fixed: bool) -> dict[str, Foc
 
 
 def fuse_groups(crowd: Crowd, groups: Sequence[int], focals: dict[str, FocalChoice]) -> dict[int, np.ndarray]:
-    """One shape (S,) per group: the mean of the clips' most probable shapes, each at its source's focal length.
+    """One shape (S,) per group: the mean of the clips' most probable shapes, each at its camera's focal length.
 
     A clip weighs as much as the number of codes it decides rather than the prior, trace(I (I + P)^-1) with information
     I and prior precision P. Only one person's evidence is in memory at a time.
@@ -40,13 +42,13 @@ def fuse_groups(crowd: Crowd, groups: Sequence[int], focals: dict[str, FocalChoi
     Args:
         crowd: everybody.
         groups: group of everybody.
-        focals: source -> focal length.
+        focals: camera -> focal length.
     """
     totals: dict[int, np.ndarray] = {}
     weights: dict[int, float] = {}
     for person, group in zip(crowd.people, groups, strict=True):
         evidence = read_evidence(person.path)
-        information, vector = evidence.at(focals[person.source_id].focal, crowd.focals)
+        information, vector = evidence.at(focals[person.camera].focal, crowd.focals)
         posterior = information + np.eye(len(vector)) / crowd.shape_sd**2
         solved = np.linalg.solve(posterior, np.column_stack([vector, information]))
         weight = float(np.trace(solved[:, 1:]))

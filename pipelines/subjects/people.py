@@ -42,6 +42,13 @@ class Person:
     """(11,) see ``pipelines.shape.appearance.colour_vector``."""
     voice: np.ndarray
     """(256,) or (0,) where too little was said."""
+    recording: str = ""
+    """Whose recording it is where everybody has one of their own; empty where all are in one picture."""
+
+    @property
+    def camera(self) -> str:
+        """What people who were filmed by one camera have in common: the source, or their recording of it."""
+        return f"{self.source_id}:{self.recording}" if self.recording else self.source_id
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,7 @@ def _people(member: Member, record: dict[str, Any]) -> Iterator[Person]:
             texture=texture,
             colours=colours,
             voice=voice,
+            recording=str(record["persons"][letter].get("recording", "")),
         )
 
 

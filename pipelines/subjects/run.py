@@ -30,7 +30,8 @@ _FOCAL_DECIMALS = 2
 def run(context: StageContext, config: SubjectsConfig) -> Mapping[str, Any]:
     """Join the clips.
 
-    Writes ``parts.json`` {clip_id: {fit: {focal, shapes: {P: [...]}}, identity: {P: {subject_id, source, score}}}},
+    Writes ``parts.json`` {clip_id: {fit: {focal, shapes: {P: [...]}, focals (per person, where each
+    has a camera)}, identity: {P: {subject_id, source, score}}}},
     ``subject_review.json`` and ``cameras.json``; see docs/subjects.md.
 
     Returns:
@@ -81,7 +82,7 @@ def _pairs(context: StageContext, crowd: Crowd, focals: Mapping[str, float], con
         return Pairs(empty, empty, np.zeros(0), np.zeros((0, 5)))
     information, vector = [], []
     for person in people:
-        matrix, right = read_evidence(person.path).at(focals[person.source_id], crowd.focals)
+        matrix, right = read_evidence(person.path).at(focals[person.camera], crowd.focals)
         information.append(pack(matrix))
         vector.append(right)
     return score_pairs(
@@ -167,15 +168,17 @@ def parts(
     """What every clip is handed."""
     out: dict[str, dict[str, Any]] = {}
     for person, group in zip(people, groups, strict=True):
-        focal = round(focals[person.source_id].focal, _FOCAL_DECIMALS)
+        focal = round(focals[person.camera].focal, _FOCAL_DECIMALS)
         part = out.setdefault(person.clip_id, {"fit": {"focal": focal, "shapes": {}}, "identity": {}})
+        if person.recording:
+            part["fit"].setdefault("focals", {})[person.letter] = focal
         part["fit"]["shapes"][person.letter] = [round(float(v), _DECIMALS) for v in shapes[group]]
         part["identity"][person.letter] = dict(identity[person.key])
     return out
 
 
 def cameras(crowd: Crowd, focals: Mapping[str, FocalChoice]) -> dict[str, Any]:
-    """Focal length of every source and how sure it is."""
+    """Focal length of every source, or every recording of one (``<source>:<person>``), and how sure it is."""
     return {
         "unit": "longer side of the picture",
         "candidates": list(crowd.focals),

@@ -145,20 +145,21 @@ def test_a_channel_a_person_is_used(context, telephone_call, lips_truth) -> None
         np.testing.assert_allclose(own, channels[1 - index][begin : begin + FRAMES * 640], atol=1e-4)
 
 
-def test_audio_named_by_the_sidecar(context, telephone_call, lips_truth, tmp_path: Path) -> None:
+def test_audio_given_for_each_person(context, telephone_call, lips_truth) -> None:
     samples, truth = telephone_call
-    for index, person in enumerate("AB"):
-        soundfile.write(str(tmp_path / f"{person}.wav"), samples * np.repeat(truth[:, index], 160), 16000)
-    given = {person: str(tmp_path / f"{person}.wav") for person in "AB"}
-    ctx = context(samples, lips_truth, start_s=START_S, metadata={"audio": given})
+    channels = np.stack([samples * np.repeat(truth[:, k], 160) for k in (0, 1)])
+    ctx = context(samples, lips_truth, start_s=START_S, channels=channels)
+    source = ctx.inputs["ingest"] / "source.json"
+    source.write_text('{"audio": {"persons": ["A", "B"]}}')
     STAGE.run(ctx, PLAIN)
     result, arrays = read(ctx.out)
     assert result["isolation"] == "channel" and result["assignment"]["voice_of"] == {"A": 0, "B": 1}
     assert (arrays["speaking_B"] == lips_truth[:, 1]).mean() > 0.88
     spoken = {word["word"].strip(".,?").lower(): word["speaker"] for word in result["words"]}
     assert spoken["diane"] == "A" and spoken["sheila"] == "B"
+    source.write_text('{"audio": {"persons": ["A"]}}')
     with pytest.raises(UnsupportedSource, match="not for B"):
-        STAGE.run(context(samples, lips_truth, metadata={"audio": {"A": given["A"]}}), PLAIN)
+        STAGE.run(ctx, PLAIN)
 
 
 def test_language_of_the_sidecar_is_used(context, telephone_call, lips_truth) -> None:
