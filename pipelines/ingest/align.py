@@ -10,13 +10,13 @@ answer: its height is the offset, its slope the drift. Windows around it then gi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.fft
 import scipy.ndimage
 
-from pipelines.ingest.timeline import Clock
+from pipelines.ingest.timeline import Clock, on_shared
 
 RATE = 16_000
 """Hz of all sounds here."""
@@ -210,6 +210,7 @@ def _vote(scores: Sequence[_Score], least: int) -> tuple[Clock, float] | None:
     middle, span = float(np.median(times)), float(np.ptp(times))
     steps = min(900, int(MAX_DRIFT_PPM * 1e-6 * span * GRID))
     drifts = np.arange(-steps, steps + 1) / (span * GRID) if steps else np.zeros(1)
+    likely = 1 - 0.05 * np.abs(drifts) / (MAX_DRIFT_PPM * 1e-6)  # among equals, the clock that is less wrong
     bend = -drifts[:, None] * (times - middle)[None] * GRID  # (D, K) frames
     found: list[tuple[float, float, float]] = []  # total, lag at the middle, drift
     rows = np.arange(len(scores))
@@ -219,7 +220,7 @@ def _vote(scores: Sequence[_Score], least: int) -> tuple[Clock, float] | None:
                 break
             places = np.rint(peak + bend - bend[:, number, None]).astype(np.int64)
             inside = (places >= 0) & (places < values.shape[1])
-            totals = (values[rows, np.clip(places, 0, values.shape[1] - 1)] * inside).sum(axis=1)
+            totals = (values[rows, np.clip(places, 0, values.shape[1] - 1)] * inside).sum(axis=1) * likely
             best = int(np.argmax(totals))
             found.append((float(totals[best]), (peak + least - bend[best, number]) / GRID, float(drifts[best])))
     if not found:
@@ -235,17 +236,29 @@ def _vote(scores: Sequence[_Score], least: int) -> tuple[Clock, float] | None:
 
 
 def _refine(first: np.ndarray, second: np.ndarray, clock: Clock, correlation: float) -> Alignment:
-    """Offset and drift from windows around the answer of the search."""
+    """Offset and drift from windows around the answer of the search, and with a drift from windows around that."""
+    start = Alignment(clock, correlation, np.inf, 0)
+    found = _measure(first, second, start)
+    if clock.drift_ppm:  # on a grid of 10 ms, a short time cannot tell a drift from none
+        steady = Clock(clock.offset_near(0.5 * min(len(first) / RATE, clock.shared(len(second) / RATE))))
+        found = max(_measure(first, second, replace(start, clock=steady)), found, key=lambda one: one.windows)
+    if found.windows and found.clock.drift_ppm:  # it smears a peak: now it is taken out first
+        found = max(found, _measure(first, second, found), key=lambda one: (one.windows, -one.drift_se_ppm))
+    return found
+
+
+def _measure(first: np.ndarray, second: np.ndarray, near: Alignment) -> Alignment:
+    clock = near.clock
     low = max(0.0, clock.offset_s)
     high = min(len(first) / RATE, clock.shared(len(second) / RATE))
     length = min(_WINDOW_S, max(1.0, (high - low) / 3))
     count = int(np.clip((high - low - length) / (0.5 * length), 0, _MAX_WINDOWS - 1)) + 1
     ours, theirs = [], []
     for moment in np.linspace(low + length / 2, max(high - length / 2, low + length / 2), count):
-        where = _window(first, second, moment, clock.own(moment), length)
-        if where is not None:
-            ours.append(moment)
-            theirs.append(where)
+        shift = _window(first, second, float(moment), clock, length)
+        if shift is not None:
+            ours.append(float(moment))
+            theirs.append(clock.own(float(moment) + shift))
     times, places = np.array(ours), np.array(theirs)
     answer, error = Clock(clock.offset_s), np.inf
     if ours:
@@ -256,23 +269,27 @@ def _refine(first: np.ndarray, second: np.ndarray, clock: Clock, correlation: fl
             answer = Clock(-height / (1 + slope), slope * 1e6)
     agree = int(sum(abs(answer.own(t) - r) <= _AGREE_S for t, r in zip(ours, theirs, strict=True)))
     if agree < 0.5 * len(ours):  # the windows found chance peaks
-        return Alignment(clock, correlation, np.inf, 0)
-    return Alignment(answer, correlation, float(error) * 1e6, agree)
+        return Alignment(near.clock, near.correlation, np.inf, 0)
+    return Alignment(answer, near.correlation, float(error) * 1e6, agree)
 
 
-def _window(first: np.ndarray, second: np.ndarray, ours: float, theirs: float, length: float) -> float | None:
-    """When the first recording's moment ``ours`` is in the second, seconds, near ``theirs``; None where unclear."""
+def _window(first: np.ndarray, second: np.ndarray, moment: float, clock: Clock, length: float) -> float | None:
+    """How much later than ``clock`` says the second recording has what the first has around ``moment``, seconds.
+
+    None where it is unclear.
+    """
     half, margin = round(length / 2 * RATE), round(_MARGIN_S * RATE)
-    size = 1 << int(np.ceil(np.log2(2 * half + 2 * margin)))
-    begin = round(ours * RATE) - half
-    block = first[max(begin, 0) : begin + 2 * half]
-    start = round(theirs * RATE) - half - margin + (max(begin, 0) - begin)
-    piece = np.zeros(len(block) + 2 * margin, np.float32)
-    inside = second[max(start, 0) : max(start + len(piece), 0)]
-    if len(block) < RATE // 2 or len(inside) < len(block) // 2:
+    begin = max(round(moment * RATE) - half, 0)
+    block = first[begin : begin + 2 * half]
+    if len(block) < RATE // 2:
         return None
-    piece[max(-start, 0) : max(-start, 0) + len(inside)] = inside
-    spectrum = np.conj(_phases(block, size, 200.0, 7000.0)) * _phases(piece, size, 200.0, 7000.0)
+    if clock.drift_ppm == 0.0:  # moved by whole samples
+        clock = Clock(round(clock.offset_s * RATE) / RATE)
+    piece = on_shared(second, clock, begin - margin, len(block) + 2 * margin)
+    size = 1 << int(np.ceil(np.log2(len(piece))))
+    if np.count_nonzero(piece) < len(block) // 2:
+        return None
+    spectrum = np.conj(_phases(block, size, 200.0, 7000.0)) * _phases(32768 * piece, size, 200.0, 7000.0)
     full = np.zeros(size // 2 + 1, np.complex64)
     full[: len(spectrum)] = spectrum
     correlation = np.abs(scipy.fft.irfft(full, size)[: 2 * margin + 1])
@@ -282,9 +299,7 @@ def _window(first: np.ndarray, second: np.ndarray, ours: float, theirs: float, l
         return None
     left, top, right = (float(v) for v in correlation[peak - 1 : peak + 2])
     bend = left - 2 * top + right
-    peak_at = peak + (0.5 * (left - right) / bend if bend < 0 else 0.0)
-    shift = (start + peak_at - max(begin, 0)) / RATE  # second's place minus first's, of the same sound
-    return ours + shift
+    return (peak - margin + (0.5 * (left - right) / bend if bend < 0 else 0.0)) / RATE
 
 
 def _line(times: np.ndarray, places: np.ndarray) -> tuple[float, float, float]:

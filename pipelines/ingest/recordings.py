@@ -105,7 +105,8 @@ def run(context: StageContext, config: IngestConfig) -> Mapping[str, Any]:
             one.sounds.clear()
         for path in scratch:
             path.unlink(missing_ok=True)
-    clips, skipped = both_seen({one.person: (one.scan, one.clock) for one in people}, (low, high), written.loudness, config)
+    seen = {one.person: (one.scan, one.clock) for one in people}
+    clips, skipped = both_seen(seen, (low, high), written.loudness, config)
     for clip in clips:
         middle = 0.5 * (clip["start_s"] + clip["end_s"])
         clip["offsets"] = {one.person: round(one.clock.offset_near(middle), 6) for one in people}
