@@ -30,7 +30,7 @@ CEPSTRA = 13
 PER_FRAME = 4
 """Columns of cepstra a frame of the video."""
 _WINDOW, _HOP, _FFT, _BANDS, _LIFTER = 400, 160, 512, 26, 22
-_GREY = (0.4161, 0.1688)
+GREY = (0.4161, 0.1688)
 """Mean and spread of grey values that the weights were trained with."""
 _MAX_CHECKPOINT_BYTES = 100_000_000
 _WIDTHS = (32, 64, 128)
@@ -125,7 +125,7 @@ class LightAsd(nn.Module):
 
     def look(self, faces: Tensor) -> Tensor:
         """Features (B, T, 128) of faces (B, T, 112, 112), grey values from 0 to 255."""
-        x = ((faces / 255 - _GREY[0]) / _GREY[1])[:, None]
+        x = ((faces / 255 - GREY[0]) / GREY[1])[:, None]
         for index, block in enumerate(self.faces):
             x = block(x if index == 0 else functional.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1)))
         return x.amax(dim=(3, 4)).transpose(1, 2)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.speech.active_speaker import Answers, is_open, witnesses
 from pipelines.speech.assign import Activity, Match, decode_activity, match_voices, to_frames
 from pipelines.speech.diarise import speech_probability, stitch
 from pipelines.speech.inputs import Sound
@@ -41,20 +42,41 @@ class Heard:
     """For each person (T * 640,) float32: their own audio."""
     match: Match
     """Which voice is whose."""
+    speaking_hidden: np.ndarray
+    """(T,) bool: somebody out of sight talks."""
+    audio_hidden: np.ndarray | None
+    """(T * 640,) float32: what they say; None where nobody out of sight does."""
+    answers: Answers | None = None
+    """What the active speaker network said; None where it was not asked."""
 
 
-def listen(sound: Sound, mouths: Mapping[str, Mouth], network: PyanNet, config: SpeechConfig) -> Heard:
+def listen(
+    sound: Sound,
+    mouths: Mapping[str, Mouth],
+    network: PyanNet,
+    config: SpeechConfig,
+    ask: Callable[[], Answers] | None = None,
+) -> Heard:
     """Decide who talks in every frame of a clip.
 
     With one voice a channel, activity is what the network hears in the person's own channel, less what leaks over
     from the other. With a mixture, voices are told apart by the network, matched with the faces by their lips, and
-    voices and lips together decide frame by frame.
+    voices and lips together decide frame by frame; where these leave it open (or where it is always wanted), the active
+    speaker network is asked, and all is decided again with what it saw.
+
+    Args:
+        sound: of the clip.
+        mouths: the people.
+        network: tells voices apart.
+        config: options.
+        ask: asks the active speaker network; None where it is not to be asked.
     """
     persons = list(mouths)
     num_frames = len(sound.mixture) // SAMPLES_PER_FRAME
     lips = np.stack([mouths[person].log_odds for person in persons], axis=1)
     shortest = max(1, round(config.min_turn_s * 25.0))
     loud = levels_db(sound.mixture, hop=SAMPLES_PER_FRAME) > config.silence_db
+    answers: Answers | None = None
     if sound.channels is not None:
         per_channel = [
             to_frames(speech_probability(segment(network, channel, hop_s=config.hop_s)), num_frames)
@@ -74,6 +96,11 @@ def listen(sound: Sound, mouths: Mapping[str, Mouth], network: PyanNet, config: 
         voice = _sharpen(to_frames(speech_probability(windows), num_frames), config.voice_threshold) * loud
         match = match_voices(voices, lips)
         activity = decode_activity(voices, voice, lips, match, mouth_weight=config.mouth_weight)
+        if ask is not None and (config.active_speaker == "light_asd" or is_open(activity, match, voice)):
+            answers = ask()
+            seen = witnesses(mouths, answers)
+            match = match_voices(voices, seen)
+            activity = decode_activity(voices, voice, seen, match, mouth_weight=config.mouth_weight)
         isolation = "gated" if len(persons) > 1 else "mixture"
 
     speaking, audio = {}, {}
@@ -86,6 +113,7 @@ def listen(sound: Sound, mouths: Mapping[str, Mouth], network: PyanNet, config: 
             audio[person] = gate(sound.mixture, speaking[person], fade=round(config.fade_ms * 16))
         else:
             audio[person] = sound.mixture
+    out_of_sight = drop_short_runs((activity.hidden > 0.5) & (voice > 0.3), shortest)
     return Heard(
         isolation=isolation,
         voice=voice,
@@ -95,7 +123,33 @@ def listen(sound: Sound, mouths: Mapping[str, Mouth], network: PyanNet, config: 
         posterior={person: activity.posterior[:, index] for index, person in enumerate(persons)},
         audio=audio,
         match=match,
+        speaking_hidden=out_of_sight,
+        audio_hidden=_hidden_audio(sound, match, out_of_sight, config) if out_of_sight.any() else None,
+        answers=answers,
     )
+
+
+def _hidden_audio(sound: Sound, match: Match, speaking: np.ndarray, config: SpeechConfig) -> np.ndarray:
+    """What somebody out of sight says: the channel that is no face's, else cut out of the mixture."""
+    if sound.channels is not None:
+        others = [channel for channel in range(len(sound.channels)) if channel not in match.voice_of]
+        if len(others) == 1:
+            return sound.channels[others[0]]
+    return gate(sound.mixture, speaking, fade=round(config.fade_ms * 16))
+
+
+def speaker_confidence(heard: Heard, person: str) -> float | None:
+    """How sure the frames are that were given to a person or not, in [0, 1]; None where nobody speaks.
+
+    Mean of |2 p - 1| over frames with speech, p the probability that the person talks; less by half of what the match
+    of voices and faces lacks, for a clear decision that rests on the wrong voice is worth nothing.
+    """
+    speech = heard.voice > 0.5
+    if not speech.any():
+        return None
+    certain = float(np.abs(2.0 * heard.posterior[person][speech] - 1.0).mean())
+    known = 1.0 if heard.isolation == "channel" else heard.match.confidence
+    return certain * (0.5 + 0.5 * known)
 
 
 def _own_channels(voices: np.ndarray, match: Match, threshold: float) -> Activity:
@@ -123,6 +177,7 @@ def report(heard: Heard) -> dict[str, Any]:
         "voice_of": dict(zip(persons, heard.match.voice_of, strict=True)),
         "confidence": round(heard.match.confidence, 4),
         "hidden_s": round(float((heard.hidden > 0.5).sum()) / 25.0, 2),
+        "off_screen_s": round(float(heard.speaking_hidden.sum()) / 25.0, 2),
         "overlap_s": round(
             float(np.all(list(heard.speaking.values()), axis=0).sum()) / 25.0 if len(persons) > 1 else 0.0, 2
         ),

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+#: Score of a voice that belongs to no face: lips that say less against it than this may be a mumbler's.
+_OFF_SCREEN = -0.3
 #: Posteriors are kept this far from 0 and 1: the network is surer than it should be.
 _EDGE = 0.03
 #: Somebody out of sight is this unlikely to be the one who talks (log).
@@ -34,7 +36,7 @@ class Match:
     scores: np.ndarray
     """(K, P) float64: agreement of voice k with the lips of face p, in [-1, 1]: see :func:`match_voices`."""
     voice_of: tuple[int | None, ...]
-    """For each face the voice that is its own; None where there are fewer voices than faces."""
+    """For each face the voice that is its own; None where none fits it."""
     confidence: float
     """In [0, 1]: how much better this assignment explains the lips than the next one does."""
 
@@ -44,8 +46,10 @@ def match_voices(voices: np.ndarray, lips: np.ndarray) -> Match:
 
     Score of voice k and face p: sum_t (2 v_k - 1) l_p / sum_t |2 v_k - 1| |l_p| over frames with speech, v the
     posterior of the voice, l the log-odds of the lips: 1 where they always agree. The assignment with the greatest
-    sum is taken (Hungarian method). Its confidence is the cosine between (difference of the voices) and (difference of
-    the lips) where there are two of each, scaled down where the voices differ for less than a second in all.
+    sum is taken (Hungarian method), in which any voice may be nobody's in sight: that scores a little less than chance,
+    so only a voice that all lips contradict belongs to no face. The confidence is the cosine between (difference of the
+    voices) and (difference of the lips) where there are two of each, scaled down where the voices differ for less than
+    a second in all.
 
     Args:
         voices: (T, K) float in [0, 1] at 25 frames a second.
@@ -59,10 +63,13 @@ def match_voices(voices: np.ndarray, lips: np.ndarray) -> Match:
     agree = sign.T @ lips[speech]
     most = np.abs(sign).T @ np.abs(lips[speech])
     scores = np.where(most > 1e-9, agree / np.maximum(most, 1e-9), 0.0)
-    rows, columns = linear_sum_assignment(-agree)
+    # One column more for each voice: out of sight.
+    nobody = np.repeat(_OFF_SCREEN * most.max(axis=1, initial=0.0, keepdims=True), num_voices, axis=1)
+    rows, columns = linear_sum_assignment(-np.concatenate([agree, nobody], axis=1))
     voice_of: list[int | None] = [None] * num_faces
-    for voice, face in zip(rows, columns, strict=True):
-        voice_of[int(face)] = int(voice)
+    for voice, place in zip(rows, columns, strict=True):
+        if place < num_faces:
+            voice_of[int(place)] = int(voice)
     return Match(scores=scores, voice_of=tuple(voice_of), confidence=_confidence(voices, lips, num_voices, num_faces))
 
 

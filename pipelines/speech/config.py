@@ -36,6 +36,12 @@ class SpeechConfig:
     """Speech probability from which a frame counts as speech."""
     silence_db: float = -60.0
     """Frames quieter than this (RMS, dB of full scale) are silence whatever the network says."""
+    active_speaker: Literal["auto", "lips", "light_asd"] = "auto"
+    """Who of the faces speaks is told by their lips; with light_asd, also by a network that looks and listens. auto:
+    also by that network, where its weights lie on this machine (`rsat-data models fetch light-asd`) and voices and lips
+    leave it open."""
+    asd_weights: str = ""
+    """Your own file of Light-ASD's weights (finetuning_TalkSet.model); empty: that of the register."""
     mouth_weight: float = 1.0
     """Weight of moving lips against voices when it is decided who talks; 0: voices alone."""
     turn_gap_s: float = 0.4

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.speech.config import SpeechConfig
 from pipelines.stage import Resources, Stage, StageContext
+from rsat_data.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import numpy as np
 
     from model.speech.pyannet import PyanNet
+    from pipelines.speech.active_speaker import Answers
+    from pipelines.speech.mouth import Mouth
 
 SEGMENTATION_MODEL = "pyannote-segmentation"
 _network: dict[tuple[str, str], PyanNet] = {}
@@ -25,14 +29,37 @@ _network: dict[tuple[str, str], PyanNet] = {}
 
 def models(config: SpeechConfig) -> tuple[str, ...]:
     """Model files needed under ``config``."""
-    return (config.model, SEGMENTATION_MODEL)
+    from pipelines.speech.active_speaker import MODEL, weights_file
+
+    return (config.model, SEGMENTATION_MODEL, *((MODEL,) if weights_file(config) == MODEL else ()))
 
 
 def key_material(config: SpeechConfig) -> Mapping[str, str]:
     """The recogniser that ``auto`` means here: its name, versions, device and what could align words."""
+    from pipelines.speech.active_speaker import weights_file
     from pipelines.speech.backends import describe
 
-    return describe(config)
+    weights = weights_file(config)
+    material = dict(describe(config))
+    if config.asd_weights and weights:
+        material["asd_weights"] = own_weights(Path(weights))
+    return material
+
+
+def own_weights(path: Path) -> str:
+    """The sha256 of the user's file.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    from rsat_data.content import file_sha256
+
+    if not path.is_file():
+        raise ConfigError(
+            f"speech.asd_weights is {str(path)!r}, and there is no such file.",
+            hint="Name Light-ASD's finetuning_TalkSet.model, or choose --set speech.active_speaker=lips.",
+        )
+    return file_sha256(path)
 
 
 def run(ctx: StageContext, config: SpeechConfig) -> Mapping[str, Any]:
@@ -47,7 +74,8 @@ def run(ctx: StageContext, config: SpeechConfig) -> Mapping[str, Any]:
     import torch
 
     from pipelines.speech import inputs
-    from pipelines.speech.activity import listen, report
+    from pipelines.speech.active_speaker import weights_file
+    from pipelines.speech.activity import listen, report, speaker_confidence
     from pipelines.speech.backends import recognise
     from pipelines.speech.quality import measure
     from pipelines.speech.turns import make_turns
@@ -61,11 +89,12 @@ def run(ctx: StageContext, config: SpeechConfig) -> Mapping[str, Any]:
     material = dict(key_material(config))
     network = _load_network(ctx.model(SEGMENTATION_MODEL), material["device"])
     whisper = ctx.model(config.model)
+    ask = _asker(ctx, mouths, sound.mixture, weights_file(config))
     ctx.progress(0.1)
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, ctx.threads))
     try:
-        heard = listen(sound, mouths, network, config)
+        heard = listen(sound, mouths, network, config, ask)
     finally:
         torch.set_num_threads(before)
     ctx.progress(0.4)
@@ -78,7 +107,10 @@ def run(ctx: StageContext, config: SpeechConfig) -> Mapping[str, Any]:
         "voice": heard.voice.astype(np.float32),
         "voices": heard.voices.astype(np.float32),
         "hidden": heard.hidden.astype(np.float32),
+        "speaking_hidden": heard.speaking_hidden,
     }
+    if heard.audio_hidden is not None:
+        inputs.write_flac(ctx.out / "hidden.flac", heard.audio_hidden)
     persons = {}
     for person, mouth in mouths.items():
         inputs.write_flac(ctx.out / f"{person}.flac", heard.audio[person])
@@ -86,11 +118,14 @@ def run(ctx: StageContext, config: SpeechConfig) -> Mapping[str, Any]:
         arrays[f"posterior_{person}"] = heard.posterior[person].astype(np.float32)
         arrays[f"mouth_opening_{person}"] = mouth.opening.astype(np.float32)
         arrays[f"lips_log_odds_{person}"] = mouth.log_odds.astype(np.float32)
+        if heard.answers is not None:
+            arrays[f"asd_{person}"] = heard.answers.raw[person]
         for name, value in quality[person].items():
             arrays[f"{name}_{person}"] = np.asarray(value, dtype=np.float32)
         persons[person] = {
             "isolation": heard.isolation,
             "speaking_s": round(float(heard.speaking[person].sum()) / 25.0, 2),
+            "speaker_confidence": _rounded(speaker_confidence(heard, person)),
             **{name: None if math.isnan(value) else round(value, 4) for name, value in quality[person].items()},
         }
     np.savez(ctx.out / "speech.npz", **arrays)  # type: ignore[arg-type]
@@ -103,6 +138,7 @@ def run(ctx: StageContext, config: SpeechConfig) -> Mapping[str, Any]:
             "model": config.model,
             "word_timing": transcript.timing,
             "isolation": heard.isolation,
+            "active_speaker": "lips" if heard.answers is None else "light_asd",
             "words": [word.as_dict() for word in words],
             "dropped_words": dict(sorted(dropped.items())),
             "turns": [turn.as_dict() for turn in turns],
@@ -113,6 +149,22 @@ def run(ctx: StageContext, config: SpeechConfig) -> Mapping[str, Any]:
     ctx.progress(1.0)
     spoken = {person: values["speaking_s"] for person, values in persons.items()}
     return {"language": transcript.language, "words": len(words), "turns": len(turns), "speaking_s": spoken}
+
+
+def _asker(
+    ctx: StageContext, mouths: Mapping[str, Mouth], mixture: np.ndarray, weights: str
+) -> Callable[[], Answers] | None:
+    """What asks the active speaker network about this clip; None where it is not to be asked."""
+    if not weights:
+        return None
+    from pipelines.speech.active_speaker import MODEL, ask
+
+    path = ctx.model(MODEL) if weights == MODEL else Path(weights)
+    return lambda: ask(ctx.inputs["faces"], mixture, mouths, path)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def _load_network(path: Path, device: str) -> PyanNet:
@@ -136,7 +188,7 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 STAGE = Stage(
     name="speech",
-    version="1",
+    version="2",
     unit="clip",
     config=SpeechConfig,
     run=run,
