@@ -30,6 +30,7 @@ def run_stage(
     *,
     unit: Mapping[str, Any] | None = None,
     inputs: Mapping[str, Path] | None = None,
+    metadata: Mapping[str, Any] | None = None,
     **config: Any,
 ) -> Mapping[str, Any]:
     """Run ``stage`` on ``source`` into the new folder ``out``; the rest are fields of its config."""
@@ -41,6 +42,7 @@ def run_stage(
         inputs=inputs or {},
         out=out,
         model=need_model,
+        metadata=metadata or {},
     )
     return stage.run(context, stage.config(**config))
 

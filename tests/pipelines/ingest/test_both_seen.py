@@ -28,8 +28,11 @@ def scan(seconds: float, faces: list[Face], cuts: tuple[float, ...] = ()) -> Sca
     return Scan(Upright(1280, 720, 0, False), round(25 * seconds), 0.0, seconds, False, shots, looks)
 
 
-def clips(a: Scan, b: Scan, clock: Clock = Clock(), span: tuple[float, float] | None = None):
-    low, high = span or (max(0.0, clock.offset_s), min(a.end_s, clock.shared(b.end_s)))
+SAME = Clock()
+
+
+def clips(a: Scan, b: Scan, clock: Clock = SAME):
+    low, high = max(0.0, clock.offset_s), min(a.end_s, clock.shared(b.end_s))
     return both_seen({"A": (a, Clock()), "B": (b, clock)}, (low, high), np.ones(2000, np.float32), CONFIG)
 
 
