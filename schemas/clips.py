@@ -11,7 +11,35 @@ from schemas.triplets import PROVENANCE
 #: A span in which one person holds the floor; seconds from the clip's start.
 TURN = pa.struct([("person", pa.string()), ("start", pa.float32()), ("end", pa.float32()), ("text", pa.string())])
 
+#: A stretch of speech and what it does to the floor; seconds from the clip's start.
+STRETCH = pa.struct(
+    [
+        ("person", pa.string()),
+        ("start", pa.float32()),
+        ("end", pa.float32()),
+        ("kind", pa.string()),
+        ("offset_s", pa.float32()),
+    ]
+)
+
 _S, _F32, _I32, _F64 = pa.string(), pa.float32(), pa.int32(), pa.float64()
+
+
+def _of_both(name: str, kind: pa.DataType, about: str, unit: str = "") -> tuple[Column, Column]:
+    """A column for either person of a conversation, ``<name>_a`` and ``<name>_b``."""
+    a, b = (
+        Column(
+            f"{name}_{person.lower()}",
+            kind,
+            about.format(person) + "; null where one person is seen" + (", or never." if unit else "."),
+            unit,
+            nullable=True,
+            since="1.3",
+        )
+        for person in words_of.PERSONS
+    )
+    return a, b
+
 
 TABLE = Table(
     "clips",
@@ -35,6 +63,29 @@ TABLE = Table(
         Column("text", _S, "Everything said, in order; empty for nothing."),
         Column("language", _S, "ISO 639-1 code of the speech; empty where none was heard."),
         Column("turns", pa.list_(TURN), "Who holds the floor when, and what they say; from the clip's start.", "s"),
+        Column(
+            "turn_taking",
+            pa.list_(STRETCH),
+            "Every stretch of speech and what it does to the floor: first, hold, change, interruption, attempt or "
+            "backchannel; offset_s: from the end of the other's speech, where the floor is taken, negative in overlap. "
+            "Null where one person is seen.",
+            "s",
+            nullable=True,
+            since="1.3",
+        ),
+        *_of_both("floor_share", _F32, "Share of frames in which {0} holds the floor, pauses included"),
+        *_of_both("num_turns", _I32, "How often {0} took the floor, the first turn included"),
+        *_of_both("num_backchannels", _I32, "How often {0} said something short while the other held the floor"),
+        *_of_both("num_interruptions", _I32, "How often {0} took the floor over 0.4 s before the other stopped"),
+        *_of_both("num_attempts", _I32, "How often {0} spoke for over 1 s while the other spoke on and kept the floor"),
+        *_of_both("latency", _F32, "Median time from the other's end to {0}'s beginning where {0} took the floor", "s"),
+        Column(
+            "gap_share",
+            _F32,
+            "Share of frames, from the first speech to the last, in which nobody speaks; null where one person is seen.",
+            nullable=True,
+            since="1.3",
+        ),
         Column("kinship", _S, "Whether the two are blood relatives.", values=words_of.KINSHIP),
         Column("status", _S, "Whether the two are of equal social standing.", values=words_of.STATUS),
         Column("senior", _S, "Who has the higher standing.", values=words_of.SENIOR_OF_CLIP),

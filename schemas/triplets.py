@@ -167,6 +167,13 @@ TABLE = Table(
         ),
         Column("q_photometric", _F32, "Median of photometric over valid frames.", nullable=True, since="1.1"),
         Column("q_confidence", _F32, "Mean confidence over valid frames.", nullable=True, since="1.1"),
+        Column(
+            "q_speaker",
+            _F32,
+            "How sure it is in which frames this person speaks, in [0, 1]; null where nobody is heard.",
+            nullable=True,
+            since="1.3",
+        ),
         Column("q_valid", _F32, "Share of frames that are valid."),
         Column("avatar_id", _S, "The avatar of the subject, if one was fitted.", nullable=True),
         Column("avatar_psnr", _F32, "Image quality of the avatar on this row's frames.", "dB", nullable=True),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 #: Version of the dataset format. The major number changes when an old reader would misread a file.
-FORMAT_VERSION = "1.2"
+FORMAT_VERSION = "1.3"
 
 #: Key of the Parquet file metadata that holds :data:`FORMAT_VERSION`.
 VERSION_KEY = b"rsat_data.format_version"

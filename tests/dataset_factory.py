@@ -17,6 +17,7 @@ import soundfile as sf
 
 import schemas
 from pipelines.assemble import ids
+from pipelines.assemble.turn_columns import turn_columns
 from rsat_data.publish import CLIPS_FILE, ROWS_FILE, Published, publish
 from schemas.arrow import table_from_rows
 from schemas.vocabulary import senior_of_person
@@ -142,6 +143,7 @@ def make_row(spec: ClipSpec, person: str) -> dict[str, Any]:
         "q_reprojection": 0.015,
         "q_photometric": 0.03125 if person == "A" else None,
         "q_confidence": 0.875,
+        "q_speaker": 0.8125,
         "q_valid": float(valid.mean()),
         "avatar_id": None,
         "avatar_psnr": None,
@@ -178,6 +180,7 @@ def make_clip(spec: ClipSpec, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "preview": media(mp4(spec.frames), "preview.mp4") if spec.video else None,
         "text": "hello",
         "turns": [{"person": "A", "start": 0.0, "end": 0.2, "text": "hello"}],
+        **turn_columns({row["person"]: row["speaking"] for row in rows}),
         "senior": spec.senior,
         "num_votes": 0,
         "agreement": None,

@@ -15,6 +15,7 @@ import soundfile
 import schemas
 from pipelines.assemble import ids
 from pipelines.assemble.clocks import audio_length, video_length
+from pipelines.assemble.turn_columns import turn_columns
 from pipelines.stage import StageContext
 from rsat_data.errors import StageError, UnsupportedSource
 from schemas.arrow import table_from_rows
@@ -262,6 +263,7 @@ class _Clip:
             "q_reprojection": _score(fitted.get("reprojection")),
             "q_photometric": None if photometric is None else _score(_median(photometric[judged])),
             "q_confidence": _score(np.mean(confidence[judged])),
+            "q_speaker": _score(heard.get("speaker_confidence")),
             "q_valid": float(valid.mean()),
             "avatar_id": None,
             "avatar_psnr": None,
@@ -283,6 +285,7 @@ class _Clip:
             "preview": self._media("faces", "preview.mp4", f"{self.clip_id}.mp4"),
             "text": str(self.speech.get("text") or ""),
             "turns": [self._timed(turn, ("person", "text")) for turn in self.speech["turns"]],
+            **turn_columns({person: track.astype(bool) for person, track in self.speaking.items()}),
             "senior": self.relation.senior,
             "num_votes": 0,
             "agreement": None,

@@ -50,7 +50,7 @@ def run(ctx: StageContext, config: AssembleConfig) -> Mapping[str, Any]:
 
 STAGE = Stage(
     name="assemble",
-    version="2",
+    version="3",
     unit="clip",
     config=AssembleConfig,
     run=run,

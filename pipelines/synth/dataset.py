@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.assemble.turn_columns import turn_columns
 from pipelines.synth import driver
 from pipelines.synth.clip import CONSENT, licence_of
 from pipelines.synth.driver import SynthConfig, disk_errors, run_jobs
@@ -124,6 +125,7 @@ def rows_of(truth: Truth, dialogue: Dialogue, head: Head, config_hash: str) -> t
                 "q_reprojection": None,
                 "q_photometric": None,
                 "q_confidence": 1.0,
+                "q_speaker": 1.0,
                 "q_valid": 1.0,
                 "avatar_id": None,
                 "avatar_psnr": None,
@@ -141,6 +143,7 @@ def rows_of(truth: Truth, dialogue: Dialogue, head: Head, config_hash: str) -> t
         "preview": None,
         "text": " ".join(turn.text for turn in truth.turns if turn.text),
         "turns": [{"person": t.person, "start": t.start, "end": t.end, "text": t.text or ""} for t in truth.turns],
+        **turn_columns(dict(zip(PERSONS, talk, strict=True))),
         "senior": truth.relation.senior,
         "num_votes": 0,
         "agreement": None,

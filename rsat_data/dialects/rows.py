@@ -329,6 +329,8 @@ def _row(names: _Names, person: str, track: Track, media: Pictures, voices: Voic
 
 
 def _clip(names: _Names, rows: list[dict[str, Any]], voices: Voices) -> dict[str, Any]:
+    from pipelines.assemble.turn_columns import turn_columns
+
     second = rows[1] if len(rows) > 1 else None
     talk = np.stack([row["speaking"] for row in rows])
     return {
@@ -340,6 +342,7 @@ def _clip(names: _Names, rows: list[dict[str, Any]], voices: Voices) -> dict[str
         "audio": {"bytes": _flac(voices.mixture), "path": f"{names.clip_id}.flac"},
         "text": "",
         "turns": _turns(rows) if voices.isolation == "channel" else [],
+        **(turn_columns({row["person"]: row["speaking"] for row in rows}) if voices.isolation == "channel" else {}),
         "senior": names.relation.senior,
         "num_votes": 0,
         "q_overlap": float((talk.sum(axis=0) > 1).mean()),
