@@ -82,7 +82,7 @@ TABLE = Table(
         Column(
             "gap_share",
             _F32,
-            "Share of frames, from the first speech to the last, in which nobody speaks; null where one person is seen.",
+            "Share of frames from the first speech to the last in which nobody speaks; null where one person is seen.",
             nullable=True,
             since="1.3",
         ),

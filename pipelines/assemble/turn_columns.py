@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.speech.floor import floor
+from pipelines.speech.floor import Kind, floor
 from schemas.clips import TABLE
 from schemas.triplets import FPS
 from schemas.vocabulary import PERSONS
@@ -20,7 +20,7 @@ COLUMNS = tuple(
     in ("floor_share", "num_turns", "num_backchannels", "num_interruptions", "num_attempts", "latency")
 )
 """Names of all of them."""
-_TAKEN = ("first", "change", "interruption")
+_TAKEN: tuple[Kind, ...] = ("first", "change", "interruption")
 
 
 def turn_columns(speaking: Mapping[str, np.ndarray]) -> dict[str, Any]:
