@@ -13,6 +13,7 @@ from rsat_data.content import content_hash
 from rsat_data.engine.local import LocalEngine
 from rsat_data.engine.task import Outcome, Task, TaskError
 from rsat_data.errors import DiskFullError, RsatError, SkippedClip, SkippedSource, SourceError, StageError
+from rsat_data.gates import ERROR as GATED
 from rsat_data.plan import (
     Recipe,
     Unit,
@@ -32,7 +33,7 @@ from rsat_data.workspace import Failure, Workspace
 
 #: What is counted in a bar of a stage.
 UNIT_WORDS = {"source": "files", "clip": "s", "dataset": "times"}
-_SKIPS = (SkippedSource.__name__, SkippedClip.__name__, "DuplicateSource")
+_SKIPS = (SkippedSource.__name__, SkippedClip.__name__, "DuplicateSource", GATED)
 
 
 @dataclass
@@ -111,6 +112,7 @@ class Line:
         self.stage_bars: dict[str, Bar] = {}
         self.last = list(recipe.stages)[-1]
         self.barriers = _Barriers(recipe)
+        self.conversations = 0
         self.started, self._saved = time.time(), 0.0
 
     def run(self, sources: Iterable[SourceFile]) -> BuildResult:
@@ -163,6 +165,7 @@ class Line:
                 self._refuse(source, "DuplicateSource", same)
                 continue
             seen[sha256] = source.name
+            self.conversations += "recordings" in source.metadata
             unit = source_unit(source, sha256)
             self.barriers.enter(unit)
             self._enter(unit)
@@ -402,6 +405,7 @@ class Line:
                     if task in self.running
                 ],
                 "queued": len(self.units) - len(self.running),
+                "conversations": self.conversations,
                 "quarantined": [
                     {"name": f.name, "stage": f.stage, "error": f.error, "message": f.message, "attempts": f.attempts}
                     for f in self.result.failures

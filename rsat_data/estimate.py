@@ -51,23 +51,26 @@ class Estimate:
     def describe(self) -> str:
         """Lines for people."""
         kind = "as measured in this workspace" if self.measured else "as in docs/benchmarks.md, one or two people"
+        read = counted(self.sources, self.conversations)
         lines = [
-            f"{self._counted()}, {self.video_s:.0f} s in all; {self.finished_units} units are done already",
+            f"{read}, {self.video_s:.0f} s in all; {self.finished_units} units are done already",
             f"computing time {_clock(self.compute_s)} ({kind}), about {_clock(self.wall_s)} on the clock",
             f"disk {self.disk_bytes / 1e6:.0f} MB",
         ]
         return "\n".join([*lines, *(f"refused: {problem}" for problem in self.problems)])
 
-    def _counted(self) -> str:
-        videos = f"{self.sources - self.conversations} videos"
-        if not self.conversations:
-            return videos
-        talks = f"{self.conversations} conversations with one recording a person"
-        return talks if self.sources == self.conversations else f"{videos} and {talks}"
-
     def as_json(self) -> str:
         """The numbers as JSON."""
         return json.dumps(asdict(self), indent=1)
+
+
+def counted(sources: int, conversations: int) -> str:
+    """How many sources there are, in words; ``conversations`` of them with one recording a person."""
+    videos = f"{sources - conversations} videos"
+    if not conversations:
+        return videos
+    talks = f"{conversations} conversation{'s' if conversations > 1 else ''} with one recording a person"
+    return talks if sources == conversations else f"{videos} and {talks}"
 
 
 def _finished(root: Path) -> Iterator[Path]:

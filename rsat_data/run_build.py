@@ -18,7 +18,8 @@ from rsat_data.card import DatasetInfo
 from rsat_data.config import DatasetConfig, as_mapping, resolve
 from rsat_data.engine.local import LocalEngine
 from rsat_data.errors import EXIT_OK, EXIT_QUARANTINE, ConfigError, ModelFileError, UsageError
-from rsat_data.estimate import estimate
+from rsat_data.estimate import counted, estimate
+from rsat_data.gates import Gated, apply_gates, parse_gates
 from rsat_data.long_runs import check_space, parse_max_failed, terminate_as_interrupt
 from rsat_data.machine import memory, usable_cores
 from rsat_data.plan import Recipe
@@ -38,6 +39,7 @@ class BuildOptions:
     manifest: Path | None = None
     config_file: Path | None = None
     settings: Sequence[str] = ()
+    gates: Sequence[str] = ()
     workers: int | None = None
     max_failed: str = "5%"
     offline: bool = False
@@ -59,6 +61,8 @@ class BuildOptions:
             words += ["--config", str(self.config_file)]
         for setting in self.settings:
             words += ["--set", setting]
+        for gate in self.gates:
+            words += ["--gate", gate]
         if self.workers:
             words += ["--workers", str(self.workers)]
         if self.max_failed != BuildOptions.max_failed:
@@ -94,9 +98,10 @@ def run_build(options: BuildOptions) -> int:
         with Bars(enabled=not options.quiet) as bars:
             line = Line(workspace, recipe, LocalEngine(workers, threads, memory_gb), bars, command=options.command())
             result = line.run(sources)
+            gated = gate_result(result, dataset)
             published = publish_result(options.out, result, recipe, dataset, avatar, bars)
         line.finish()
-    facts = report(options, result, published)
+    facts = report(options, result, published, gated)
     failed, total = len(result.failed_sources), len(sources)
     code = EXIT_OK if allowed(failed, total) else EXIT_QUARANTINE
     if options.avatars and any(published.rows.values()):
@@ -157,6 +162,9 @@ def make_recipe(options: BuildOptions) -> tuple[Recipe, DatasetConfig, Any]:
     sections |= {"dataset": DatasetConfig, AVATAR.name: AVATAR.config}
     configs = resolve(sections, options.config_file, options.settings)
     dataset, avatar = configs.pop("dataset"), configs.pop(AVATAR.name)
+    if options.gates:
+        dataset = replace(dataset, gate=tuple(options.gates))
+    parse_gates(dataset.gate)  # what is written wrong is said before hours of work
     if options.avatar_budget is not None:
         from rsat_data.avatars.budget import parse_budget
 
@@ -212,6 +220,19 @@ def processes(asked: int | None) -> tuple[int, int, float]:
     memory_gb = (memory()[0] or 4 << 30) / 1e9
     workers = asked or max(1, min(cores, int(memory_gb // 2)))
     return workers, max(1, cores // workers), 0.8 * memory_gb
+
+
+def gate_result(result: BuildResult, dataset: DatasetConfig) -> Gated:
+    """Take clips that a gate refuses out of the result and list them among what is not in the dataset.
+
+    Raises:
+        DatasetError: the gates leave nothing.
+    """
+    names = {source["source_id"]: source["name"] for source in result.sources}
+    gated = apply_gates(parse_gates(dataset.gate), result.clip_dirs, names)
+    result.clip_dirs[:] = gated.kept
+    result.failures.extend(gated.failures)
+    return gated
 
 
 def publish_result(
@@ -289,7 +310,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def report(options: BuildOptions, result: BuildResult, published: Published) -> dict[str, Any]:
+def report(options: BuildOptions, result: BuildResult, published: Published, gated: Gated) -> dict[str, Any]:
     """What was done, as plain values; printed for people, unless JSON is wanted."""
     failed = sorted(result.failed_sources)
     facts: dict[str, Any] = {
@@ -308,13 +329,17 @@ def report(options: BuildOptions, result: BuildResult, published: Published) -> 
         "labels_kept": published.labels,
         "labels_lost": list(published.lost_labels),
         "notes": {str(source["name"]): source["notes"] for source in result.sources if source["notes"]},
+        "gated": len(gated.failures),
+        "gates_not_known": gated.unknown,
         "quarantined": len(result.failures),
         "failed_sources": failed,
         "seconds": {stage: round(seconds, 2) for stage, seconds in result.seconds.items()},
     }
     if options.as_json:
         return facts
-    click.echo(f"{facts['rows']} rows of {facts['clips']} clips from {facts['sources']} videos in {options.out}")
+    conversations = sum("recordings" in source["metadata"] for source in result.sources)
+    read = counted(len(result.sources), conversations)
+    click.echo(f"{facts['rows']} rows of {facts['clips']} clips from {read} in {options.out}")
     click.echo(f"{result.units_run} units computed, {result.units_found} found finished")
     for name, notes in facts["notes"].items():
         for note in notes:
@@ -331,6 +356,10 @@ def report(options: BuildOptions, result: BuildResult, published: Published) -> 
             f"{len(published.lost_labels)} clips lost the label that votes gave them, because their owner says "
             f"something else now or they belong to another pair: rsat-data label apply {options.out}"
         )
+    for gate, count in gated.unknown.items():
+        click.echo(f"{count} rows or clips passed the gate {gate} because they have no such score; end it with ! to refuse them")
+    if gated.failures:
+        click.echo(f"{len(gated.failures)} clips were left out by gates; without them they are back, nothing is computed again")
     if result.failures:
         click.echo(f"{len(result.failures)} quarantined or skipped; the reasons: rsat-data status {options.out}")
     if result.clip_dirs:

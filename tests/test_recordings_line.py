@@ -158,7 +158,9 @@ def test_bad_conversations_are_listed_and_the_report_tells_of_the_drift(
     again = ["build", "--manifest", str(talks / "recordings.csv"), "--out", str(dataset), *OPTIONS]
     assert run(again) == 0
     said = capsys.readouterr().out
-    assert "0 units computed" in said
+    assert "0 units computed" in said and "from 1 conversation with one recording a person" in said
+    assert run(["status", str(dataset)]) == 0
+    assert "of the files, 1 are conversations" in capsys.readouterr().out
     drift = read(unit(dataset, "ingest") / "recordings.json")["B"]["drift_ppm"]
     assert ("note: talk 1: B: the clock of B.mp4 drifts" in said) == (abs(drift) > 20)
 
@@ -167,5 +169,5 @@ def test_a_dry_run_counts_conversations(talks: Path, tmp_path: Path, capsys: pyt
     command = ["build", "--manifest", str(talks / "recordings.csv"), "--out", str(tmp_path / "o"), "--dry-run"]
     assert run(command) == 0
     said = capsys.readouterr().out
-    assert "1 conversations with one recording a person, 5 s in all" in said
+    assert "1 conversation with one recording a person, 5 s in all" in said
     assert "refused: Conversation 'gone', line 5" in said

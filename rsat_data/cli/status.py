@@ -56,6 +56,8 @@ def describe(state: Mapping[str, Any]) -> str:
         unit = {"source": "files", "dataset": "times"}.get(count.get("unit", "clip"), "s video")
         amounts = f"{count['done']:>12.1f} {count['total']:>10.1f} {unit:<7}"
         lines.append(f"{name:<10} {count['units']:>6} {amounts} {count['failed'] or ''}")
+    if state.get("conversations"):
+        lines += ["", f"of the files, {state['conversations']} are conversations with one recording a person"]
     if state["alive"] and state["running"]:
         lines += ["", "running:"]
         for task in state["running"]:
