@@ -140,6 +140,8 @@ class DatasetConfig:
     """Aimed share of the rows in test."""
     description: str = ""
     """A paragraph for the dataset card."""
+    gate: tuple[str, ...] = ()
+    """Conditions that a clip must meet to be in the dataset, such as q_sync>0.3 (docs/gates.md)."""
 
 
 def resolve(sections: Mapping[str, type[Any]], file: Path | None, settings: Iterable[str]) -> dict[str, Any]:

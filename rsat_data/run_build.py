@@ -357,9 +357,9 @@ def report(options: BuildOptions, result: BuildResult, published: Published, gat
             f"something else now or they belong to another pair: rsat-data label apply {options.out}"
         )
     for gate, count in gated.unknown.items():
-        click.echo(f"{count} rows or clips passed the gate {gate} because they have no such score; end it with ! to refuse them")
+        click.echo(f"{count} passed the gate {gate} for want of a score; with ! at its end it refuses them")
     if gated.failures:
-        click.echo(f"{len(gated.failures)} clips were left out by gates; without them they are back, nothing is computed again")
+        click.echo(f"{len(gated.failures)} clips left out by gates; without the gates they are back, at no cost")
     if result.failures:
         click.echo(f"{len(result.failures)} quarantined or skipped; the reasons: rsat-data status {options.out}")
     if result.clip_dirs:

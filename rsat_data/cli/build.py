@@ -12,6 +12,7 @@ Examples:
   rsat-data build --videos my_videos --out my_dataset
   rsat-data build --videos my_videos --out my_dataset --dry-run
   rsat-data build --videos my_videos --out my_dataset --set speech.model=whisper-tiny.en --workers 2
+  rsat-data build --videos my_videos --out my_dataset --gate 'q_sync>0.3,q_face_px>96'
   rsat-data build --videos my_videos --out my_dataset --avatars --avatar-budget 3m
   rsat-data build --videos my_videos --out my_dataset --config my_dataset/meta/config.yaml
   rsat-data build --manifest talks/recordings.csv --out my_dataset
@@ -42,6 +43,13 @@ Stopped in the middle (Ctrl-C, power cut, kill -9)? The same command goes on whe
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the dataset; made if missing.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file with a section a stage.")
 @click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Set one option; repeatable.")
+@click.option(
+    "--gate",
+    "gates",
+    multiple=True,
+    metavar="CONDITIONS",
+    help="Keep clips that meet these, such as 'q_sync>0.3,q_face_px>96'; repeatable. Nothing is computed again.",
+)
 @click.option("--workers", type=click.IntRange(1), help="Processes. Default: as many as cores and memory allow.")
 @click.option(
     "--max-failed",
