@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "train-baseline": ("rsat_data.cli.train", "train_baseline", "Train the reference model: speech of two to motion."),
     "evaluate": ("rsat_data.cli.evaluate", "evaluate", "Judge a trained run beside floors, with intervals over dyads."),
     "render": ("rsat_data.cli.render", "render", "Draw talking people: rows, runs driven by sound, codes of a file."),
+    "inspect": ("rsat_data.cli.inspect", "inspect", "Draw one clip in time: sound, speakers, words, jaws, turns."),
     "preview": ("rsat_data.cli.preview", "preview", "Draw rows: a video beside its mesh, and a contact sheet."),
 }
 
