@@ -57,7 +57,7 @@ class Alignment:
 
     @property
     def sure(self) -> bool:
-        """Whether the offset can be relied on. Of 258 pairs of unrelated sounds none is; see docs/recordings.md."""
+        """Whether the offset can be relied on. Of 204 pairs of unrelated sounds none could; docs/recordings.md."""
         return self.correlation >= 3.0 or any(
             self.correlation >= least and self.windows >= windows for least, windows in ((2.0, 1), (1.4, 3))
         )
