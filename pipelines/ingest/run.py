@@ -59,7 +59,7 @@ def run(context: StageContext, config: IngestConfig) -> Mapping[str, Any]:
         FaceLandmarker(model) as landmarker,
     ):
         scan = scan_video(path, info, config, detector, landmarker, lambda x: context.progress(0.95 * x))
-    loudness = _sound(context, config, info, given, scan.end_s)
+    loudness, balance_db = _sound(context, config, info, given, scan.end_s)
     clips: list[Clip] = []
     skipped: list[Skipped] = []
     for start, end in scan.shots:
@@ -79,7 +79,7 @@ def run(context: StageContext, config: IngestConfig) -> Mapping[str, Any]:
     result = {"clips": [clip_record(c) for c in clips], "skipped": [rounded(asdict(s)) for s in skipped]}
     record = source_record(path, context, info, scan)
     if given:
-        record["audio"] = {**(record["audio"] or {}), "persons": list(given)}
+        record["audio"] = {**(record["audio"] or {}), "persons": list(given), "balance_db": round(balance_db, 2)}
     write_json(context.out / "source.json", record)
     write_json(context.out / "shots.json", [[round(a, 6), round(b, 6)] for a, b in scan.shots])
     write_json(context.out / "clips.json", result)
@@ -91,13 +91,13 @@ def run(context: StageContext, config: IngestConfig) -> Mapping[str, Any]:
 
 def _sound(
     context: StageContext, config: IngestConfig, info: MediaInfo, given: Mapping[str, Path], until_s: float
-) -> np.ndarray:
+) -> tuple[np.ndarray, float]:
     """Write mixture.flac and, where channels differ or each person's sound was given, channels.flac.
 
     Returns:
-        (frames,) float32 loudness of the mixture at 25 frames/s.
+        (frames,) float32 loudness of the mixture at 25 frames/s; the balance of given sounds, dB (`voices.Written`).
     """
-    loudness = None
+    loudness, balance_db = None, 0.0
     if info.audio is not None:
         loudness = write_sound(
             context.source,
@@ -114,13 +114,13 @@ def _sound(
             voices = [
                 Voice(read_voice(file, scratch[person], config.max_duration_s)) for person, file in given.items()
             ]
-            together = write_voices(context.out, voices, until_s, mixture=loudness is None).loudness
+            written = write_voices(context.out, voices, until_s, mixture=loudness is None)
         finally:
             for path in scratch.values():
                 path.unlink(missing_ok=True)
-        loudness = together if loudness is None else loudness
+        loudness, balance_db = written.loudness if loudness is None else loudness, written.balance_db
     assert loudness is not None
-    return loudness
+    return loudness, balance_db
 
 
 def faces_of_shot(scan: Scan, start: float, end: float, config: IngestConfig) -> tuple[list[Look], list[Track]]:

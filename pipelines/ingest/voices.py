@@ -18,6 +18,9 @@ from pipelines.speech.isolate import levels_db
 _HOP = SAMPLE_RATE // FPS
 _BLOCK = 60 * SAMPLE_RATE
 _CEILING = 32767 / 32768
+SEPARATION_DB = 16.0
+"""Separation (see `separation`) from which two channels have a person each. With less, whoever talks is heard in both,
+and a channel would say that both talk."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,9 @@ class Written:
     """(frames,) float32: root mean square of the sum in every 1/25 s."""
     separation_db: float
     """How much the level of the first channel over the second changes with whoever talks: see `separation`."""
+    balance_db: float
+    """How much fainter the second microphone hears its own person than the first does: half-way between the levels of
+    the first over the second while one and while the other talks. 0 where nobody's can be told."""
 
 
 def write_voices(
@@ -87,23 +93,24 @@ def write_voices(
             for block in separate.blocks(_BLOCK, dtype="int16", always_2d=True):
                 mixed.write(to_int16(block.sum(axis=1, dtype=np.int32).astype(np.float32) * gain))
     both = np.concatenate(levels, axis=1)[:, round(from_s * 2 * FPS) : round(until_s * 2 * FPS)]
-    return Written(np.concatenate(loudness).astype(np.float32), separation(both))
+    return Written(np.concatenate(loudness).astype(np.float32), *separation(both))
 
 
-def separation(levels: np.ndarray) -> float:
-    """How far two channels are from being one sound, dB: the spread of their difference in level while somebody talks.
+def separation(levels: np.ndarray) -> tuple[float, float]:
+    """How far two channels are from being one sound, dB, and their balance (see `Written`).
 
-    From the 3rd to the 97th percentile, so that a constant difference (another gain) does not count and a person who
-    says little does. Two microphones that hear both voices 8 dB apart have 16 dB; one sound in both has its noise.
+    It is the spread of their difference in level while somebody talks, from the 3rd to the 97th percentile, so that a
+    constant difference (another gain) does not count and a person who says little does. Two microphones that hear both
+    voices 8 dB apart have 16 dB; one sound in both has its noise.
 
     Args:
-        levels: (C, M) dB of every 20 ms; with other than two channels the answer is infinite.
+        levels: (C, M) dB of every 20 ms; with other than two channels the answer is infinity and 0.
     """
     if len(levels) != 2:
-        return float("inf")
+        return float("inf"), 0.0
     loudest = levels.max(axis=0, initial=-120.0)
     loud = (loudest >= np.median(loudest)) & (loudest > -55.0) if levels.size else np.zeros(0, bool)
     if loud.sum() < 25:
-        return float("inf")
+        return float("inf"), 0.0
     low, high = np.percentile(levels[0, loud] - levels[1, loud], [3, 97])
-    return float(high - low)
+    return float(high - low), float(high + low) / 2 if high - low >= SEPARATION_DB else 0.0

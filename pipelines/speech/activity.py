@@ -83,7 +83,7 @@ def listen(
             * (levels_db(channel, hop=SAMPLES_PER_FRAME) > config.silence_db)
             for channel in sound.channels
         ]
-        voices = np.stack(per_channel, axis=1) * leading(sound.channels, num_frames)
+        voices = np.stack(per_channel, axis=1) * leading(sound.compared(), num_frames)
         match = match_voices(voices, lips)
         if sound.owner is not None:
             match = Match(scores=match.scores, voice_of=sound.owner, confidence=1.0)

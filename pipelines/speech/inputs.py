@@ -26,6 +26,13 @@ class Sound:
     """(C, T * 640) float32: one voice a channel; None where the recording has only the mixture."""
     owner: tuple[int, ...] | None = None
     """For each person the channel that is theirs, where the user said so; None where the lips must tell."""
+    gains: tuple[float, ...] = ()
+    """What makes the microphones equal, a factor a channel: for comparing their levels, not for anybody to hear."""
+
+    def compared(self) -> np.ndarray:
+        """The channels as if recorded by equal microphones."""
+        assert self.channels is not None
+        return self.channels * np.asarray(self.gains or (1.0,) * len(self.channels), np.float32)[:, None]
 
 
 def read_faces(folder: Path) -> dict[str, Mouth]:
@@ -47,7 +54,7 @@ def read_sound(ctx: StageContext, persons: tuple[str, ...], num_frames: int) -> 
     folder, start = ctx.inputs["ingest"], round(float(ctx.unit["start_s"]) * SAMPLE_RATE)
     length = num_frames * SAMPLES_PER_FRAME
     mixture = fit_length(_read_flac(folder / "mixture.flac", start, length)[0], length)
-    names = channel_owners(folder)
+    names, balance_db = channel_owners(folder)
     if names:
         missing = [person for person in persons if person not in names]
         if missing:
@@ -60,20 +67,23 @@ def read_sound(ctx: StageContext, persons: tuple[str, ...], num_frames: int) -> 
         voices = np.stack([fit_length(channel, length) for channel in channels])
         # With fewer faces than voices, A in this clip need not be the A of the whole recording.
         owner = tuple(names.index(person) for person in persons) if len(persons) == len(names) else None
-        return Sound(mixture, voices, owner)
+        return Sound(mixture, voices, owner, (1.0, 10 ** (balance_db / 20)) if len(names) == 2 else ())
     if (folder / "channels.flac").is_file() and channels_separate(_levels(folder / "channels.flac")):
         channels = _read_flac(folder / "channels.flac", start, length)
         return Sound(mixture, np.stack([fit_length(channel, length) for channel in channels]))
     return Sound(mixture)
 
 
-def channel_owners(folder: Path) -> list[str]:
-    """Whose voice each channel of channels.flac is, where every person's sound was given; else empty."""
+def channel_owners(folder: Path) -> tuple[list[str], float]:
+    """Whose voice each channel of channels.flac is and how many dB the second microphone is fainter than the first.
+
+    Empty and 0 where not every person's sound was given.
+    """
     path = folder / "source.json"
     if not path.is_file():
-        return []
+        return [], 0.0
     audio = json.loads(path.read_text(encoding="utf-8")).get("audio") or {}
-    return [str(person) for person in audio.get("persons") or ()]
+    return [str(person) for person in audio.get("persons") or ()], float(audio.get("balance_db", 0.0))
 
 
 def _read_flac(path: Path, start: int, length: int) -> np.ndarray:
