@@ -61,13 +61,15 @@ def test_what_is_one_sound_and_what_is_two() -> None:
     a = 0.1 * rng.standard_normal(len(talk)) * talk
     b = 0.1 * rng.standard_normal(len(talk)) * ~talk
 
-    def heard(leak_db: float, gain: float = 1.0) -> float:
+    def heard(leak_db: float, gain: float = 1.0) -> tuple[float, float]:
         leak = 10 ** (leak_db / 20)
         noise = 1e-4 * rng.standard_normal((2, len(talk)))
-        return separation(np.stack([levels_db(a + leak * b + noise[0]), gain * levels_db(b + leak * a + noise[1])]))
+        return separation(np.stack([levels_db(a + leak * b + noise[0]), levels_db(gain * (b + leak * a + noise[1]))]))
 
-    assert heard(0) < 3 and heard(-3) < 10
-    assert heard(-10) > 18 and heard(-25) > 45
+    assert heard(0)[0] < 3 and heard(-3)[0] < 10
+    assert heard(-10)[0] > 18 and heard(-25)[0] > 45
+    assert abs(heard(-20)[1]) < 1 and heard(-20, gain=0.25)[1] == pytest.approx(12.04, abs=1)
+    assert heard(-3, gain=0.25)[1] == 0.0  # one sound: nobody's level can be told
     both = np.stack([levels_db(a + b), levels_db(0.1 * (a + b))])  # one sound at two gains
-    assert separation(both) < 1
-    assert separation(both[:, :10]) == np.inf and separation(both[:1]) == np.inf
+    assert separation(both)[0] < 1
+    assert separation(both[:, :10]) == separation(both[:1]) == (np.inf, 0.0)
