@@ -77,29 +77,39 @@ def open_whisper(kind: Any, folder: Path, device: str, compute_type: str, thread
         ) from error
 
 
-def choose_language(model: Any, audio: np.ndarray, chunks: Sequence[tuple[float, float]], asked: str) -> str:
-    """The language asked for, or the detected one where none was; ``en`` for an English-only model.
+SURE_OF_LANGUAGE = 0.8
+"""From this probability on, another language than the one asked for is told."""
+
+
+def choose_language(
+    model: Any, audio: np.ndarray, chunks: Sequence[tuple[float, float]], asked: str
+) -> tuple[str, str]:
+    """The language asked for, or the detected one where none was; ``en`` for an English-only model. And a doubt: what
+    was heard where that is clearly another one; it is told, and the language asked for is used all the same.
 
     Raises:
         UnsupportedSource: Whisper does not know the language asked for.
     """
     if not asked or not model.model.is_multilingual:
-        return detect_language(model, audio, chunks)
+        return detect_language(model, audio, chunks)[0], ""
     if asked not in model.supported_languages:
         raise UnsupportedSource(
             f"Whisper does not know the language {asked!r}.",
             hint="Give an ISO 639-1 code such as en, de or zh in the sidecar or as speech.language, or none.",
         )
-    return asked
+    heard, sure = detect_language(model, audio, chunks)
+    doubt = f"asked for {asked}, heard {heard} ({sure:.2f})" if heard != asked and sure >= SURE_OF_LANGUAGE else ""
+    return asked, doubt
 
 
-def detect_language(model: Any, audio: np.ndarray, chunks: Sequence[tuple[float, float]]) -> str:
-    """Language of the longest stretch of speech; ``en`` for an English-only model."""
+def detect_language(model: Any, audio: np.ndarray, chunks: Sequence[tuple[float, float]]) -> tuple[str, float]:
+    """Language of the longest stretch of speech and its probability; ``en`` for an English-only model."""
     if not model.model.is_multilingual:
-        return "en"
+        return "en", 1.0
     start, end = max(chunks, key=lambda chunk: chunk[1] - chunk[0])
     part = audio[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
-    return str(model.detect_language(audio=part)[0])
+    language, probability, _ = model.detect_language(audio=part)
+    return str(language), float(probability)
 
 
 def transcribe(
@@ -115,13 +125,13 @@ def transcribe(
     """
     if not chunks:
         return Transcript(language=config.language, words=(), timing="none")
-    language = choose_language(model, audio, chunks, config.language)
+    language, doubt = choose_language(model, audio, chunks, config.language)
 
     def decode(spans: Sequence[Span], options: Mapping[str, Any]) -> list[Piece]:
         return [_decode(model, audio, span, language, config.beam_size, options) for span in spans]
 
     words = [word for piece in decode_soundly(decode, audio, chunks) for word in piece.words or ()]
-    return Transcript(language=language, words=tuple(words), timing="cross-attention" if words else "none")
+    return Transcript(language, tuple(words), "cross-attention" if words else "none", doubt)
 
 
 def _decode(

@@ -89,7 +89,7 @@ def transcribe(
     if not chunks:
         return Transcript(language=config.language, words=(), timing="none")
     package = load_package()
-    language = choose_language(model, audio, chunks, config.language)
+    language, doubt = choose_language(model, audio, chunks, config.language)
     model.max_length = 8 + most_tokens(max(end - start for start, end in chunks))  # all that its batches go by
     tokenizer: Any = None
 
@@ -112,9 +112,9 @@ def transcribe(
     segments = [{"start": piece.span[0], "end": piece.span[1], "text": piece.text} for piece in pieces]
     aligned = _forced_alignment(segments, audio, language, config, device)
     if aligned is not None:
-        return Transcript(language=language, words=tuple(aligned), timing="forced alignment")
+        return Transcript(language, tuple(aligned), "forced alignment", doubt)
     words = [word for segment in segments for word in _attention_words(model, tokenizer, audio, segment)]
-    return Transcript(language=language, words=tuple(words), timing="cross-attention" if words else "none")
+    return Transcript(language, tuple(words), "cross-attention" if words else "none", doubt)
 
 
 def _attention_words(model: Any, tokenizer: Any, audio: np.ndarray, segment: dict[str, Any]) -> Iterator[Word]:

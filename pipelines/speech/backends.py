@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.speech.crosstalk import drop_echoes
+from pipelines.speech.hallucinations import Removed, remove
 from pipelines.speech.turns import merge_runs, runs
-from pipelines.speech.words import Transcript, Word, clean_words, drop_unheard, speak_words
+from pipelines.speech.words import Transcript, Word, clean_words, speak_words
 from rsat_data.errors import MissingDependencyError
 from rsat_data.optional import is_installed
 
@@ -109,8 +110,8 @@ def speech_chunks(
 
 def recognise(
     sound: Sound, heard: Heard, folder: Path, config: SpeechConfig, threads: int
-) -> tuple[Transcript, list[Word], Counter[str]]:
-    """Words of the clip with their speakers, and why others were dropped.
+) -> tuple[Transcript, list[Word], list[Removed]]:
+    """Words of the clip with their speakers, and text that was never said, with the reason.
 
     With one voice a channel, each channel is transcribed by itself and its words are its owner's. In a mixture, a word
     belongs to whoever talks most while it is said, or to nobody visible.
@@ -125,22 +126,25 @@ def recognise(
     duration = len(heard.voice) / 25.0
     if heard.isolation != "channel":
         transcript = _transcribe(sound.mixture, heard.voice, folder, config, threads)
-        words, dropped = drop_unheard(clean_words(transcript.words, duration), heard.voice)
-        return transcript, speak_words(words, heard.posterior), dropped
+        words, removed = remove(clean_words(transcript.words, duration), heard.voice)
+        return transcript, speak_words(words, heard.posterior), removed
     persons = {voice: person for person, voice in zip(heard.speaking, heard.match.voice_of, strict=True)}
     assert sound.channels is not None
-    everything: list[Word] = []
-    dropped, transcripts = Counter[str](), []
+    own_words: list[list[Word]] = []
+    unsaid: list[Removed] = []
+    transcripts: list[Transcript] = []
     for index, channel in enumerate(sound.channels):
         transcript = _transcribe(channel, heard.voices[:, index], folder, config, threads)
-        words, gone = drop_unheard(clean_words(transcript.words, duration), heard.voices[:, index])
-        dropped += gone
+        words, gone = remove(clean_words(transcript.words, duration), heard.voices[:, index])
+        unsaid += gone
         transcripts.append(transcript)
         owner = persons.get(index)
-        everything += [Word(w.word, w.start, w.end, w.score, owner) for w in words]
-    everything.sort(key=lambda word: (word.start, word.end))
+        own_words.append([Word(w.word, w.start, w.end, w.score, owner) for w in words])
+    kept, echoes = drop_echoes(own_words, heard.voices)
+    unsaid += [Removed(word.word, word.start, word.end, "echo") for word in echoes]
+    everything = sorted((word for own in kept for word in own), key=lambda word: (word.start, word.end))
     main = max(transcripts, key=lambda transcript: len(transcript.words))
-    return main, everything, dropped
+    return main, everything, sorted(unsaid, key=lambda one: (one.start, one.end))
 
 
 def _transcribe(audio: np.ndarray, voice: np.ndarray, folder: Path, config: SpeechConfig, threads: int) -> Transcript:

@@ -77,6 +77,7 @@ def run(ctx: StageContext, config: SpeechConfig) -> Mapping[str, Any]:
     from pipelines.speech.active_speaker import weights_file
     from pipelines.speech.activity import listen, report, speaker_confidence
     from pipelines.speech.backends import recognise
+    from pipelines.speech.hallucinations import counted
     from pipelines.speech.quality import measure
     from pipelines.speech.turns import make_turns
     from pipelines.speech.words import joined_text
@@ -98,7 +99,7 @@ def run(ctx: StageContext, config: SpeechConfig) -> Mapping[str, Any]:
     finally:
         torch.set_num_threads(before)
     ctx.progress(0.4)
-    transcript, words, dropped = recognise(sound, heard, whisper, config, ctx.threads)
+    transcript, words, removed = recognise(sound, heard, whisper, config, ctx.threads)
     ctx.progress(0.9)
     turns = make_turns(heard.speaking, words, gap_s=config.turn_gap_s)
     quality = measure(sound, heard, mouths)
@@ -140,7 +141,9 @@ def run(ctx: StageContext, config: SpeechConfig) -> Mapping[str, Any]:
             "isolation": heard.isolation,
             "active_speaker": "lips" if heard.answers is None else "light_asd",
             "words": [word.as_dict() for word in words],
-            "dropped_words": dict(sorted(dropped.items())),
+            "language_doubt": transcript.doubt,
+            "dropped_words": dict(sorted(counted(removed).items())),
+            "removed": [one.as_dict() for one in removed],
             "turns": [turn.as_dict() for turn in turns],
             "persons": persons,
             "assignment": report(heard),

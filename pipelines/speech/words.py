@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -51,6 +50,8 @@ class Transcript:
     """In order of their start."""
     timing: str
     """Where the word times come from: forced alignment, cross-attention, or none (no words)."""
+    doubt: str = ""
+    """What speaks against the language asked for, for a person to read; empty where nothing does."""
 
 
 def clean_words(words: Sequence[Word], duration_s: float, *, offset_s: float = 0.0) -> list[Word]:
@@ -89,35 +90,6 @@ def clean_words(words: Sequence[Word], duration_s: float, *, offset_s: float = 0
         if word.end > after.start >= word.start + MIN_WORD_S:
             cleaned[index] = replace(word, end=after.start)
     return cleaned
-
-
-def drop_unheard(
-    words: Sequence[Word], voice: np.ndarray, *, fps: float = 25.0, threshold: float = 0.3, margin_s: float = 0.12
-) -> tuple[list[Word], Counter[str]]:
-    """Words for which there was a voice, and why the others went: recognisers invent text over silence and music.
-
-    Args:
-        words: cleaned.
-        voice: (T,) speech probability of each frame, silence already at 0.
-        fps: frames a second of ``voice``.
-        threshold: some frame within the word must reach this.
-        margin_s: word times may be off by this much.
-    """
-    kept: list[Word] = []
-    dropped: Counter[str] = Counter()
-    repeats = 0
-    for word in words:
-        first = max(0, int(np.floor((word.start - margin_s) * fps)))
-        last = max(first + 1, int(np.ceil((word.end + margin_s) * fps)))
-        heard = voice[first:last]
-        repeats = repeats + 1 if kept and kept[-1].word.lower() == word.word.lower() else 0
-        if not heard.size or float(heard.max()) < threshold:
-            dropped["silence"] += 1
-        elif repeats >= 4:
-            dropped["repetition"] += 1
-        else:
-            kept.append(word)
-    return kept, dropped
 
 
 def speak_words(

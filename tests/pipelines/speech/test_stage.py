@@ -165,7 +165,12 @@ def test_audio_given_for_each_person(context, telephone_call, lips_truth) -> Non
 def test_language_of_the_sidecar_is_used(context, telephone_call, lips_truth) -> None:
     ctx = context(telephone_call[0], lips_truth, start_s=START_S, metadata={"language": "en"})
     STAGE.run(ctx, PLAIN)
-    assert read(ctx.out)[0]["language"] == "en"
+    result = read(ctx.out)[0]
+    assert result["language"] == "en" and result["language_doubt"] == ""
+    wrong = context(telephone_call[0], lips_truth, start_s=START_S, metadata={"language": "de"})
+    STAGE.run(wrong, PLAIN)
+    result = read(wrong.out)[0]
+    assert result["language"] == "de" and result["language_doubt"].startswith("asked for de, heard en")
     with pytest.raises(UnsupportedSource, match="'tlh'"):
         STAGE.run(context(telephone_call[0], lips_truth, start_s=START_S, metadata={"language": "tlh"}), PLAIN)
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.speech.words import MAX_WORD_S, Word, clean_words, drop_unheard, joined_text, speak_words
+from pipelines.speech.words import MAX_WORD_S, Word, clean_words, joined_text, speak_words
 
 times = st.floats(-1.0, 12.0, allow_nan=False)
 raw_words = st.lists(
@@ -44,18 +44,6 @@ def test_stretched_and_collapsed_words() -> None:
     assert (late.start, late.end) == (3.0 - MAX_WORD_S, 3.0)  # a pause before it was swallowed
     assert (long.start, long.end) == (3.2, 3.2 + MAX_WORD_S)  # it follows at once: the pause is after it
     assert flat.end - flat.start > 0.03
-
-
-def test_text_over_silence_goes_and_is_counted() -> None:
-    voice = np.zeros(100)
-    voice[:50] = 0.9
-    words = [Word("said", 0.5, 0.9, 0.9), Word("invented", 3.0, 3.4, 0.9), Word("late", 9.0, 9.4, 0.9)]
-    kept, dropped = drop_unheard(words, voice)
-    assert [word.word for word in kept] == ["said"]
-    assert dropped == {"silence": 2}
-    stutter = [Word("no", k * 0.1, k * 0.1 + 0.1, 0.9) for k in range(12)]
-    kept, dropped = drop_unheard(stutter, voice)
-    assert len(kept) == 4 and dropped == {"repetition": 8}
 
 
 def test_words_go_to_who_talks() -> None:
