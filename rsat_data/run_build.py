@@ -265,7 +265,7 @@ def publish_result(
 
 
 def joined_files(result: BuildResult) -> dict[str, bytes]:
-    """What the stage over all clips found besides the clips' own parts, for ``meta/``: review list and cameras.
+    """What the stage over all clips found besides the clips' own parts, for ``meta/``: review list, cameras, cuts.
 
     Sources are named there, so that a person can find the video.
     """
@@ -279,7 +279,10 @@ def joined_files(result: BuildResult) -> dict[str, bytes]:
             pair[side]["source"] = names.get(pair[side]["source_id"], "")
     for camera_id, camera in cameras["sources"].items():
         camera["source"] = names.get(camera_id.partition(":")[0], "")
-    content = {"subject_review.json": review, "cameras.json": cameras}
+    cutting = _read_json(folder / "cutting.json")
+    for source_id, source in cutting["sources"].items():
+        source["source"] = names.get(source_id, "")
+    content = {"subject_review.json": review, "cameras.json": cameras, "cutting.json": cutting}
     return {name: (json.dumps(value, indent=1) + "\n").encode("utf-8") for name, value in content.items()}
 
 

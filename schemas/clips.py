@@ -96,7 +96,7 @@ TABLE = Table(
         Column("q_assignment", _F32, "Trust in who of the two was heard, in [0, 1].", nullable=True),
         Column("q_overlap", _F32, "Share of frames in which both speak."),
         Column("q_speech", _F32, "Share of frames in which anyone speaks."),
-        Column("q_valid", _F32, "Share of frames in which every person's codes are valid."),
+        Column("q_valid", _F32, "Share of frames in which the codes of every person who is seen are valid."),
         Column("licence", _S, "Licence of the source as given by its owner; empty where none was given."),
         Column("consent_id", _S, "Reference to the consent of the people seen; null for none given.", nullable=True),
         Column("pii", pa.list_(_S), "What in the row identifies a person: face, voice, name, place, minor, ..."),

@@ -15,7 +15,10 @@ RELATION_SOURCES = ("unlabelled", "metadata", "votes", "adjudicated")
 SUBJECT_SOURCES = ("given", "matched", "single")
 AUDIO_ISOLATION = ("channel", "gated", "mixture")
 #: Why the codes of a frame cannot be trusted; empty where they can.
-INVALID_REASONS = ("", "lost", "outside", "turned", "occluded", "blurred", "misfit", "jump", "swap", "drift")
+INVALID_REASONS = (
+    *("", "lost", "outside", "turned", "occluded", "blurred", "misfit", "jump", "swap", "drift"),
+    "off_screen",  # since 1.3: the clip does not show this person
+)
 
 
 def senior_of_person(senior: str, person: str) -> str:

@@ -13,3 +13,5 @@ class AssembleConfig:
     """Trust in a relation that the owner of the source stated, in [0, 1]."""
     always_pii: tuple[str, ...] = ("face", "voice")
     """Kinds of personal data that every row holds, whatever the sidecar says."""
+    off_screen_partner: bool = True
+    """Whether clips that show one of the two people of a recording get a row of the other one; see docs/cutting.md."""

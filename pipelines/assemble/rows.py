@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 import schemas
-from pipelines.assemble import ids
+from pipelines.assemble import ids, offscreen
 from pipelines.assemble.clocks import audio_length, video_length
 from pipelines.assemble.turn_columns import turn_columns
 from pipelines.stage import StageContext
@@ -54,7 +54,7 @@ def assemble(ctx: StageContext, config: AssembleConfig) -> tuple[list[Row], Row]
         UnsupportedSource: the sidecar's relation contradicts itself.
     """
     clip = _Clip(ctx, config)
-    rows = [clip.row(person) for person in clip.persons]
+    rows = clip.rows()
     conversation = clip.conversation(rows)
     _check(clip, rows, conversation)
     return rows, conversation
@@ -99,11 +99,28 @@ class _Clip:
         self.faces = self._json("faces", "faces.json")
         self.speech = self._json("speech", "speech.json")
         self.flame = self._json("flame", "flame.json")
-        self.persons = tuple(sorted(str(entry["person"]) for entry in self.faces["persons"]))
-        if self.persons not in (("A",), ("A", "B")):
-            raise StageError(f"{self.clip_id}: the faces stage found persons {self.persons}, expected A or A and B.")
+        seen = tuple(sorted(str(entry["person"]) for entry in self.faces["persons"]))
+        if seen not in (("A",), ("A", "B")):
+            raise StageError(f"{self.clip_id}: the faces stage found persons {seen}, expected A or A and B.")
+        part = ctx.parts["subjects"].get("partner") if config.off_screen_partner and len(seen) == 1 else None
+        self.unseen = offscreen.Unseen.from_part(part)
+        # Artefacts call whoever is alone A; in the recording that may be B.
+        self.name_of = {person: person for person in seen}
+        if self.unseen is not None:
+            self.name_of = {next(p for p in PERSONS if p != self.unseen.letter): "A"}
+        self.seen = tuple(self.name_of)
+        self.persons = self.seen if self.unseen is None else PERSONS
         with self._npz("speech", "speech.npz") as arrays:
-            self.speaking = {person: self._track(arrays, f"speaking_{person}", "speech") for person in self.persons}
+            self.speaking = {
+                person: self._track(arrays, f"speaking_{name}", "speech") for person, name in self.name_of.items()
+            }
+            if self.unseen is not None:
+                self.speaking[self.unseen.letter] = self._track(arrays, "speaking_hidden", "speech").astype(bool)
+        self.words, self.turns = list(self.speech["words"]), list(self.speech["turns"])
+        if self.unseen is not None:
+            (visible,), hidden = self.seen, self.unseen.letter
+            self.words = offscreen.attribute(self.words, visible, self.speaking)
+            self.turns = offscreen.turns(self.turns, self.words, visible, hidden, self.speaking[hidden])
         self.relation = parse_relation(ctx.metadata.get("relation")) if len(self.persons) == 2 else Relation()
         self.identity = self._identity()
         self.subjects = {person: str(entry["subject_id"]) for person, entry in self.identity.items()}
@@ -164,9 +181,13 @@ class _Clip:
 
     def _identity(self) -> dict[str, dict[str, Any]]:
         """Person -> subject_id, source and score, as the stage `subjects` found over all clips."""
-        identity = dict(self.ctx.parts["subjects"]["identity"])
-        if sorted(identity) != list(self.persons):
-            raise StageError(f"{self.clip_id}: the stage subjects knows {sorted(identity)}, faces {self.persons}.")
+        stated = dict(self.ctx.parts["subjects"]["identity"])
+        if sorted(stated) != sorted(self.name_of.values()):
+            names = sorted(self.name_of.values())
+            raise StageError(f"{self.clip_id}: the stage subjects knows {sorted(stated)}, faces {names}.")
+        identity = {person: stated[name] for person, name in self.name_of.items()}
+        if self.unseen is not None:
+            identity[self.unseen.letter] = dict(self.unseen.identity)
         return identity
 
     def partner(self, person: str) -> str | None:
@@ -206,16 +227,51 @@ class _Clip:
 
     # Rows ----------------------------------------------------------------------------------------------------------
 
-    def row(self, person: str) -> Row:
-        """One row of triplets."""
+    def rows(self) -> list[Row]:
+        """The rows of triplets, A first."""
+        rows = {person: self.row(person) for person in self.seen}
+        if self.unseen is not None:
+            (visible,), hidden = rows.values(), self.unseen.letter
+            folder = self.ctx.inputs["speech"]
+            audio = (folder / "hidden.flac").read_bytes() if self.speaking[hidden].any() else None
+            isolation = "channel" if self.speech["isolation"] == "channel" else "gated"
+            rows[hidden] = {
+                **visible,
+                **self.who(hidden),
+                **offscreen.columns(
+                    self.unseen,
+                    visible,
+                    offscreen.silence(self.frames) if audio is None else audio,
+                    isolation,
+                    self.speaking[hidden].astype(bool),
+                ),
+            }
+        return [rows[person] for person in self.persons]
+
+    def who(self, person: str) -> Row:
+        """Columns that say who the person of a row is, and what they say."""
         other = self.partner(person)
-        name = ids.row_id(self.clip_id, person)
-        face = next(entry for entry in self.faces["persons"] if entry["person"] == person)
-        heard = (self.speech.get("persons") or {}).get(person, {})
-        fitted = self.flame["persons"][person]
-        with self._npz("faces", f"{person}.npz") as arrays:
+        return {
+            "row_id": ids.row_id(self.clip_id, person),
+            "subject_id": self.subjects[person],
+            "subject_source": str(self.identity[person]["source"]),
+            "subject_score": _score(self.identity[person]["score"]),
+            "partner_row_id": None if other is None else ids.row_id(self.clip_id, other),
+            "partner_subject_id": None if other is None else self.subjects[other],
+            "person": person,
+            "text": " ".join(turn["text"] for turn in self.turns if turn["person"] == person and turn["text"]),
+            "senior": senior_of_person(self.relation.senior, person),
+        }
+
+    def row(self, person: str) -> Row:
+        """One row of triplets, of a person who is seen."""
+        row_id, name = ids.row_id(self.clip_id, person), self.name_of[person]
+        face = next(entry for entry in self.faces["persons"] if entry["person"] == name)
+        heard = (self.speech.get("persons") or {}).get(name, {})
+        fitted = self.flame["persons"][name]
+        with self._npz("faces", f"{name}.npz") as arrays:
             seen, blur, yaw = (self._track(arrays, key, "faces") for key in ("valid", "blur", "yaw_deg"))
-        with self._npz("flame", f"{person}.npz") as arrays:
+        with self._npz("flame", f"{name}.npz") as arrays:
             codes = {key: self._track(arrays, key, "flame").astype(np.float32) for key in FRAME_COLUMNS}
             shape = np.asarray(arrays["shape"], dtype=np.float32)
             valid = self._track(arrays, "valid", "flame").astype(bool) & seen.astype(bool)
@@ -228,20 +284,11 @@ class _Clip:
         judged = valid if valid.any() else np.ones_like(valid)
         return {
             **self.shared(),
-            "row_id": name,
-            "subject_id": self.subjects[person],
-            "subject_source": str(self.identity[person]["source"]),
-            "subject_score": _score(self.identity[person]["score"]),
-            "partner_row_id": None if other is None else ids.row_id(self.clip_id, other),
-            "partner_subject_id": None if other is None else self.subjects[other],
-            "person": person,
-            "audio": self._media("speech", f"{person}.flac", f"{name}.flac"),
+            **self.who(person),
+            "audio": self._media("speech", f"{name}.flac", f"{row_id}.flac"),
             "audio_isolation": heard.get("isolation") or self.speech["isolation"],
             "speaking": self.speaking[person].astype(bool),
-            "text": " ".join(
-                turn["text"] for turn in self.speech["turns"] if turn["person"] == person and turn["text"]
-            ),
-            "words": [self._timed(word, ("word", "score", "speaker")) for word in self.speech["words"]],
+            "words": [self._timed(word, ("word", "score", "speaker")) for word in self.words],
             "head_model": str(self.flame["head_model"]),
             "shape": shape,
             **codes,
@@ -251,9 +298,9 @@ class _Clip:
             "invalid_reason": reason,
             "confidence": confidence,
             "photometric": photometric,
-            "image": self._media("faces", f"{person}.jpg", f"{name}.jpg"),
-            "video": self._media("faces", f"{person}.mp4", f"{name}.mp4"),
-            "matte": self._media("faces", f"{person}_matte.mp4", f"{name}_matte.mp4"),
+            "image": self._media("faces", f"{name}.jpg", f"{row_id}.jpg"),
+            "video": self._media("faces", f"{name}.mp4", f"{row_id}.mp4"),
+            "matte": self._media("faces", f"{name}_matte.mp4", f"{row_id}_matte.mp4"),
             "q_sync": _score(heard.get("sync_score")),
             "q_sync_offset_ms": _score(heard.get("sync_offset_ms")),
             "q_blur": _score(np.median(blur[judged])),
@@ -267,7 +314,6 @@ class _Clip:
             "q_valid": float(valid.mean()),
             "avatar_id": None,
             "avatar_psnr": None,
-            "senior": senior_of_person(self.relation.senior, person),
         }
 
     def conversation(self, rows: Sequence[Row]) -> Row:
@@ -284,7 +330,7 @@ class _Clip:
             "audio": {"bytes": self._mixture(), "path": f"{self.clip_id}.flac"},
             "preview": self._media("faces", "preview.mp4", f"{self.clip_id}.mp4"),
             "text": str(self.speech.get("text") or ""),
-            "turns": [self._timed(turn, ("person", "text")) for turn in self.speech["turns"]],
+            "turns": [self._timed(turn, ("person", "text")) for turn in self.turns],
             **turn_columns({person: track.astype(bool) for person, track in self.speaking.items()}),
             "senior": self.relation.senior,
             "num_votes": 0,
@@ -292,7 +338,9 @@ class _Clip:
             "q_assignment": _score(assignment.get("confidence")),
             "q_overlap": float((talk.sum(axis=0) > 1).mean()),
             "q_speech": float(talk.any(axis=0).mean()),
-            "q_valid": float(np.logical_and.reduce([row["valid"] for row in rows]).mean()),
+            "q_valid": float(
+                np.logical_and.reduce([row["valid"] for row in rows if row["person"] in self.seen]).mean()
+            ),
         }
 
     def _timed(self, span: Mapping[str, Any], keys: Sequence[str]) -> Row:

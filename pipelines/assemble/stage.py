@@ -50,12 +50,12 @@ def run(ctx: StageContext, config: AssembleConfig) -> Mapping[str, Any]:
 
 STAGE = Stage(
     name="assemble",
-    version="3",
+    version="4",
     unit="clip",
     config=AssembleConfig,
     run=run,
     inputs=("ingest", "faces", "speech", "subjects", "flame"),
-    part_fields={"subjects": ("identity",)},
+    part_fields={"subjects": ("identity", "partner")},
     key_material=key_material,
     metadata_fields=("relation", "licence", "consent_id", "pii"),
     resources=Resources(memory_gb=0.5, timeout_s=300.0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipelines.shape.pack import pack
 from pipelines.stage import PARTS_FILE, StageContext
 from pipelines.subjects.cluster import cluster
 from pipelines.subjects.config import SubjectsConfig
+from pipelines.subjects.cutting import CUTTING_FILE, find_cuts, name_cuts, partners, record, settle
 from pipelines.subjects.fuse import fuse_groups, source_focals
 from pipelines.subjects.people import Crowd, Person, read_crowd, read_evidence
 from pipelines.subjects.review import REVIEW_FILE, Answers, as_text, open_pairs, read_answers
@@ -31,11 +33,11 @@ def run(context: StageContext, config: SubjectsConfig) -> Mapping[str, Any]:
     """Join the clips.
 
     Writes ``parts.json`` {clip_id: {fit: {focal, shapes: {P: [...]}, focals (per person, where each
-    has a camera)}, identity: {P: {subject_id, source, score}}}},
-    ``subject_review.json`` and ``cameras.json``; see docs/subjects.md.
+    has a camera)}, identity: {P: {subject_id, source, score}}, partner: who is not seen, or null}},
+    ``subject_review.json``, ``cameras.json`` and ``cutting.json``; see docs/subjects.md and docs/cutting.md.
 
     Returns:
-        {"people", "subjects", "matched", "open_pairs", "cameras"}: counts.
+        {"people", "subjects", "matched", "open_pairs", "cameras", "off_screen"}: counts.
 
     Raises:
         ConfigError: the review list cannot be used, or asks for what cannot be.
@@ -47,6 +49,11 @@ def run(context: StageContext, config: SubjectsConfig) -> Mapping[str, Any]:
     context.progress(0.1)
     pairs = _pairs(context, crowd, {source: choice.focal for source, choice in focals.items()}, config)
     groups = _groups(crowd.people, pairs, answers, config)
+    sidecars = {str(member.unit["source_id"]): member.metadata for member in context.members}
+    named = tuple(name_cuts(crowd.people, groups, sidecars))
+    if named != crowd.people:  # names for A and B say more once it is known who is who
+        crowd = replace(crowd, people=named)
+        groups = _groups(crowd.people, pairs, answers, config)
     context.progress(0.7)
     shapes = fuse_groups(crowd, groups, focals)
     identity = identities(crowd.people, groups, pairs)
@@ -58,11 +65,21 @@ def run(context: StageContext, config: SubjectsConfig) -> Mapping[str, Any]:
         subject_of,
         answers,
         least=log_odds(config.review_from),
-        count=config.max_review,
+        count=len(pairs.first),
     )
+    group_of = {person.key: group for person, group in zip(crowd.people, groups, strict=True)}
+    doubtful = [frozenset(group_of[row[side]["person"]] for side in "ab") for row in rows]
+    rows = rows[: config.max_review]
+    cuts = settle(find_cuts(crowd.people, groups), crowd.people, groups, doubtful, looked_for=config.match)
     handed_out = parts(crowd.people, groups, shapes, focals, identity)
+    rounded = {group: [round(float(v), _DECIMALS) for v in shape] for group, shape in shapes.items()}
+    unseen = partners(cuts, crowd.people, groups, identity, rounded)
+    for clip, part in handed_out.items():
+        part["partner"] = unseen.get(clip)
     (context.out / PARTS_FILE).write_text(_json(handed_out), encoding="utf-8")
     (context.out / REVIEW_FILE).write_text(as_text(rows), encoding="utf-8")
+    cutting = record(cuts, crowd.people, groups, identity)
+    (context.out / CUTTING_FILE).write_text(_json(cutting), encoding="utf-8")
     (context.out / CAMERAS_FILE).write_text(_json(cameras(crowd, focals)), encoding="utf-8")
     context.progress(1.0)
     return {
@@ -71,6 +88,7 @@ def run(context: StageContext, config: SubjectsConfig) -> Mapping[str, Any]:
         "matched": sum(entry["source"] == "matched" for entry in identity.values()),
         "open_pairs": len(rows),
         "cameras": sum(choice.decided for choice in focals.values()),
+        "off_screen": len(unseen),
     }
 
 

@@ -34,7 +34,7 @@ def run(context: StageContext, config: SubjectsConfig) -> Mapping[str, Any]:
 
 STAGE: Stage[SubjectsConfig] = Stage(
     name="subjects",
-    version="2",
+    version="3",
     unit="dataset",
     config=SubjectsConfig,
     run=run,
