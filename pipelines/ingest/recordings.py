@@ -21,7 +21,7 @@ from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.media import MediaInfo, probe
 from pipelines.ingest.scan import Scan, scan_video
 from pipelines.ingest.timeline import Clock
-from pipelines.ingest.voices import SEPARATION_DB, Voice, read_voice, write_voices
+from pipelines.ingest.voices import SEPARATION_DB, Voice, channel_facts, read_voice, write_voices
 from pipelines.stage import StageContext
 from rsat_data.errors import NoAudioTrack, OffsetUnknown, RecordingsError, SourceError
 
@@ -117,7 +117,7 @@ def run(context: StageContext, config: IngestConfig) -> Mapping[str, Any]:
             f"both recordings hear both voices almost alike ({written.separation_db:.0f} dB of separation, "
             f"{SEPARATION_DB:g} needed), so each person's audio is cut out of the mixture"
         )
-    single.write_json(context.out / "source.json", _source_record(context, people, own, written.balance_db))
+    single.write_json(context.out / "source.json", _source_record(context, people, own and channel_facts(own, written)))
     single.write_json(context.out / "recordings.json", {one.person: _record(one) for one in people})
     single.write_json(context.out / "shots.json", sorted(shots))
     single.write_json(context.out / "clips.json", result)
@@ -300,12 +300,12 @@ def _record(one: Recording) -> dict[str, Any]:
     }
 
 
-def _source_record(context: StageContext, people: list[Recording], own: list[str], balance_db: float) -> dict[str, Any]:
+def _source_record(context: StageContext, people: list[Recording], channels: Any) -> dict[str, Any]:
     """source.json: facts of A's recording, the bytes of all files, and whose voice each channel holds."""
     first = people[0]
     record = single.source_record(first.video, context, first.info, first.scan)
     files = [path for one in people for path in (one.video, one.audio) if path is not None]
     record["bytes"] = sum(path.stat().st_size for path in files)
-    if own:
-        record["audio"] = {**(record["audio"] or {}), "persons": own, "balance_db": round(balance_db, 2)}
+    if channels:
+        record["audio"] = {**(record["audio"] or {}), **channels}
     return record

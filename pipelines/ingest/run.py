@@ -59,7 +59,7 @@ def run(context: StageContext, config: IngestConfig) -> Mapping[str, Any]:
         FaceLandmarker(model) as landmarker,
     ):
         scan = scan_video(path, info, config, detector, landmarker, lambda x: context.progress(0.95 * x))
-    loudness, balance_db = _sound(context, config, info, given, scan.end_s)
+    loudness, channels = _sound(context, config, info, given, scan.end_s)
     clips: list[Clip] = []
     skipped: list[Skipped] = []
     for start, end in scan.shots:
@@ -78,8 +78,8 @@ def run(context: StageContext, config: IngestConfig) -> Mapping[str, Any]:
         skipped += left_out
     result = {"clips": [clip_record(c) for c in clips], "skipped": [rounded(asdict(s)) for s in skipped]}
     record = source_record(path, context, info, scan)
-    if given:
-        record["audio"] = {**(record["audio"] or {}), "persons": list(given), "balance_db": round(balance_db, 2)}
+    if channels:
+        record["audio"] = {**(record["audio"] or {}), **channels}
     write_json(context.out / "source.json", record)
     write_json(context.out / "shots.json", [[round(a, 6), round(b, 6)] for a, b in scan.shots])
     write_json(context.out / "clips.json", result)
@@ -91,13 +91,13 @@ def run(context: StageContext, config: IngestConfig) -> Mapping[str, Any]:
 
 def _sound(
     context: StageContext, config: IngestConfig, info: MediaInfo, given: Mapping[str, Path], until_s: float
-) -> tuple[np.ndarray, float]:
+) -> tuple[np.ndarray, dict[str, Any]]:
     """Write mixture.flac and, where channels differ or each person's sound was given, channels.flac.
 
     Returns:
-        (frames,) float32 loudness of the mixture at 25 frames/s; the balance of given sounds, dB (`voices.Written`).
+        (frames,) float32 loudness of the mixture at 25 frames/s; what source.json says of given sounds.
     """
-    loudness, balance_db = None, 0.0
+    loudness, channels = None, {}
     if info.audio is not None:
         loudness = write_sound(
             context.source,
@@ -107,7 +107,7 @@ def _sound(
             max_duration_s=config.max_duration_s,
         ).loudness
     if given:
-        from pipelines.ingest.voices import Voice, read_voice, write_voices
+        from pipelines.ingest.voices import Voice, channel_facts, read_voice, write_voices
 
         scratch = {person: context.out / f".audio-{person}.pcm" for person in given}
         try:
@@ -118,9 +118,10 @@ def _sound(
         finally:
             for path in scratch.values():
                 path.unlink(missing_ok=True)
-        loudness, balance_db = written.loudness if loudness is None else loudness, written.balance_db
+        loudness = written.loudness if loudness is None else loudness
+        channels = channel_facts(list(given), written)
     assert loudness is not None
-    return loudness, balance_db
+    return loudness, channels
 
 
 def faces_of_shot(scan: Scan, start: float, end: float, config: IngestConfig) -> tuple[list[Look], list[Track]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -94,6 +95,12 @@ def write_voices(
                 mixed.write(to_int16(block.sum(axis=1, dtype=np.int32).astype(np.float32) * gain))
     both = np.concatenate(levels, axis=1)[:, round(from_s * 2 * FPS) : round(until_s * 2 * FPS)]
     return Written(np.concatenate(loudness).astype(np.float32), *separation(both))
+
+
+def channel_facts(persons: Sequence[str], written: Written) -> dict[str, Any]:
+    """What source.json says of channels with a person each: persons, balance_db, separation_db (null: not measured)."""
+    apart = round(written.separation_db, 2) if np.isfinite(written.separation_db) else None
+    return {"persons": list(persons), "balance_db": round(written.balance_db, 2), "separation_db": apart}
 
 
 def separation(levels: np.ndarray) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from pipelines.speech.isolate import SAMPLES_PER_FRAME, gate, leading, levels_db
 from pipelines.speech.mouth import Mouth
 from pipelines.speech.segmentation import segment
 from pipelines.speech.turns import drop_short_runs
+from pipelines.speech.voices import columns, count_voices
 
 if TYPE_CHECKING:
     from model.speech.pyannet import PyanNet
@@ -46,6 +47,8 @@ class Heard:
     """(T,) bool: somebody out of sight talks."""
     audio_hidden: np.ndarray | None
     """(T * 640,) float32: what they say; None where nobody out of sight does."""
+    voices_heard: int | None = None
+    """Voices counted: 0 to 3 (three or more) in a mixture; channels with speech, where there is one a voice."""
     answers: Answers | None = None
     """What the active speaker network said; None where it was not asked."""
 
@@ -83,16 +86,18 @@ def listen(
             * (levels_db(channel, hop=SAMPLES_PER_FRAME) > config.silence_db)
             for channel in sound.channels
         ]
-        voices = np.stack(per_channel, axis=1) * leading(sound.compared(), num_frames)
+        voices = np.stack(per_channel, axis=1) * leading(sound.compared(), num_frames, sound.separation_db)
         match = match_voices(voices, lips)
         if sound.owner is not None:
             match = Match(scores=match.scores, voice_of=sound.owner, confidence=1.0)
         activity = _own_channels(voices, match, config.voice_threshold)
         voice = voices.max(axis=1)
+        heard = int(sum((voices[:, channel] >= 0.5).sum() >= shortest for channel in range(voices.shape[1])))
         isolation = "channel"
     else:
         windows = segment(network, sound.mixture, hop_s=config.hop_s)
-        voices = to_frames(stitch(windows, speakers=config.speakers), num_frames) * loud[:, None]
+        heard = count_voices(windows)
+        voices = to_frames(stitch(windows, speakers=columns(config.speakers, heard)), num_frames) * loud[:, None]
         voice = _sharpen(to_frames(speech_probability(windows), num_frames), config.voice_threshold) * loud
         match = match_voices(voices, lips)
         activity = decode_activity(voices, voice, lips, match, mouth_weight=config.mouth_weight)
@@ -125,6 +130,7 @@ def listen(
         match=match,
         speaking_hidden=out_of_sight,
         audio_hidden=_hidden_audio(sound, match, out_of_sight, config) if out_of_sight.any() else None,
+        voices_heard=heard,
         answers=answers,
     )
 

@@ -28,6 +28,8 @@ class Sound:
     """For each person the channel that is theirs, where the user said so; None where the lips must tell."""
     gains: tuple[float, ...] = ()
     """What makes the microphones equal, a factor a channel: for comparing their levels, not for anybody to hear."""
+    separation_db: float = float("inf")
+    """How far the microphones tell the two voices apart by level, where that was measured; at least 16."""
 
     def compared(self) -> np.ndarray:
         """The channels as if recorded by equal microphones."""
@@ -54,7 +56,7 @@ def read_sound(ctx: StageContext, persons: tuple[str, ...], num_frames: int) -> 
     folder, start = ctx.inputs["ingest"], round(float(ctx.unit["start_s"]) * SAMPLE_RATE)
     length = num_frames * SAMPLES_PER_FRAME
     mixture = fit_length(_read_flac(folder / "mixture.flac", start, length)[0], length)
-    names, balance_db = channel_owners(folder)
+    names, balance_db, separation_db = channel_owners(folder)
     if names:
         missing = [person for person in persons if person not in names]
         if missing:
@@ -67,23 +69,27 @@ def read_sound(ctx: StageContext, persons: tuple[str, ...], num_frames: int) -> 
         voices = np.stack([fit_length(channel, length) for channel in channels])
         # With fewer faces than voices, A in this clip need not be the A of the whole recording.
         owner = tuple(names.index(person) for person in persons) if len(persons) == len(names) else None
-        return Sound(mixture, voices, owner, (1.0, 10 ** (balance_db / 20)) if len(names) == 2 else ())
+        gains = (1.0, 10 ** (balance_db / 20)) if len(names) == 2 else ()
+        return Sound(mixture, voices, owner, gains, separation_db)
     if (folder / "channels.flac").is_file() and channels_separate(_levels(folder / "channels.flac")):
         channels = _read_flac(folder / "channels.flac", start, length)
         return Sound(mixture, np.stack([fit_length(channel, length) for channel in channels]))
     return Sound(mixture)
 
 
-def channel_owners(folder: Path) -> tuple[list[str], float]:
-    """Whose voice each channel of channels.flac is and how many dB the second microphone is fainter than the first.
+def channel_owners(folder: Path) -> tuple[list[str], float, float]:
+    """Whose voice each channel of channels.flac is, how many dB the second microphone is fainter, and their separation.
 
-    Empty and 0 where not every person's sound was given.
+    Empty, 0 and infinity where not every person's sound was given. Microphones that hardly tell the voices apart (under
+    16 dB) have infinity too: there the limits for any two hold.
     """
     path = folder / "source.json"
     if not path.is_file():
-        return [], 0.0
+        return [], 0.0, float("inf")
     audio = json.loads(path.read_text(encoding="utf-8")).get("audio") or {}
-    return [str(person) for person in audio.get("persons") or ()], float(audio.get("balance_db", 0.0))
+    apart = audio.get("separation_db")
+    apart = float("inf") if apart is None or apart < 16.0 else float(apart)
+    return [str(person) for person in audio.get("persons") or ()], float(audio.get("balance_db", 0.0)), apart
 
 
 def _read_flac(path: Path, start: int, length: int) -> np.ndarray:

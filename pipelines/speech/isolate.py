@@ -69,16 +69,24 @@ def channels_separate(levels: np.ndarray) -> bool:
     return first + second >= 0.7 and min(first, second) >= 0.05 and together < 0.3
 
 
-def leading(channels: np.ndarray, num_frames: int) -> np.ndarray:
+def leading(channels: np.ndarray, num_frames: int, separation_db: float = float("inf")) -> np.ndarray:
     """How far each of two channels is not merely the echo of the other: (T, C) in [0, 1] at 25 frames a second.
 
     1 where the channel is at most 6 dB below the loudest, falling to 0 at 18 dB below: a voice leaks into the other
-    microphone, and would otherwise be taken for that person's.
+    microphone, and would otherwise be taken for that person's. Where it is known that the two microphones' levels are
+    less than 43 dB apart between one person's speech and the other's, the limits come down with that, so that the leak
+    itself, half of it below, counts for nothing.
+
+    Args:
+        channels: (2, N) float32 from equal microphones.
+        num_frames: T.
+        separation_db: spread of their difference in level, see `pipelines.ingest.voices.separation`.
     """
+    full, none = min(_LEAD_DB, 0.2 * separation_db), min(_LEAD_DB + 12.0, 0.42 * separation_db)
     count = num_frames * SAMPLES_PER_FRAME
     levels = np.stack([levels_db(fit_length(channel, count), hop=SAMPLES_PER_FRAME) for channel in channels], axis=1)
     below = levels.max(axis=1, keepdims=True) - levels
-    return np.clip(1.0 - (below - _LEAD_DB) / 12.0, 0.0, 1.0)
+    return np.clip(1.0 - (below - full) / (none - full), 0.0, 1.0)
 
 
 def snr_db(samples: np.ndarray, speech: np.ndarray, noise: np.ndarray) -> float:

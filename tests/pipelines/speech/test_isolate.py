@@ -96,3 +96,16 @@ def test_flac_round_trip(tmp_path: Path) -> None:
     assert (info.frames, info.samplerate, info.channels, info.subtype) == (6400, 16000, 1, "PCM_16")
     back, _ = soundfile.read(str(tmp_path / "a.flac"), dtype="float32")
     np.testing.assert_allclose(back, np.clip(samples, -1, 32767 / 32768), atol=1 / 65536 + 1e-9)
+
+
+def test_a_leak_that_was_measured_does_not_lead() -> None:
+    rng = np.random.default_rng(0)
+    own = 0.1 * rng.standard_normal(50 * 640).astype(np.float32)
+    leak = 10 ** (-11 / 20)
+    channels = np.stack([own, leak * own])
+    assert leading(channels, 50)[:, 1].mean() > 0.5  # may be a soft voice of their own
+    known = leading(channels, 50, 22.0)
+    assert known[:, 0].min() == 1.0 and known[:, 1].max() < 0.01
+    np.testing.assert_array_equal(leading(channels, 50, 60.0), leading(channels, 50))
+    together = np.stack([own, 0.7 * rng.standard_normal(len(own)).astype(np.float32) * 0.1])
+    assert leading(together, 50, 22.0).min() > 0.7
