@@ -28,8 +28,8 @@ class SpeechConfig:
     """Forced alignment of words (whisperx only): where its weights lie on this machine, they give the word times."""
     align_model: str = ""
     """Folder of a wav2vec2 CTC model to align with; empty: whisperx's default for the language, if it is cached."""
-    speakers: int = 2
-    """The most voices that are told apart in a mixture. Two, unless a third person is often heard."""
+    speakers: int = 0
+    """Voices told apart in a mixture. 0: as many as are counted, two at least and three at most."""
     hop_s: float = 0.5
     """Distance of the 5 s windows in which speakers are told apart, in seconds."""
     voice_threshold: float = 0.5
@@ -61,7 +61,7 @@ class SpeechConfig:
             ("min_turn_s", 0.0, 5.0),
             ("fade_ms", 0.0, 200.0),
             ("beam_size", 1, 20),
-            ("speakers", 1, 3),
+            ("speakers", 0, 3),
         ):
             value = getattr(self, name)
             if not low <= value <= high:

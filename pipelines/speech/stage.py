@@ -140,6 +140,7 @@ def run(ctx: StageContext, config: SpeechConfig) -> Mapping[str, Any]:
             "word_timing": transcript.timing,
             "isolation": heard.isolation,
             "active_speaker": "lips" if heard.answers is None else "light_asd",
+            "voices_heard": heard.voices_heard,
             "words": [word.as_dict() for word in words],
             "language_doubt": transcript.doubt,
             "dropped_words": dict(sorted(counted(removed).items())),
@@ -191,7 +192,7 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 STAGE = Stage(
     name="speech",
-    version="2",
+    version="3",
     unit="clip",
     config=SpeechConfig,
     run=run,
