@@ -16,6 +16,7 @@ import numpy as np
 
 from model.camera import Camera
 from pipelines.faces.boxes import cut_square
+from pipelines.faces.seams import Panel
 
 # The head around the landmarks' extent (w, h), which reaches from the hairline to the chin: hair and ears need room.
 _SIDE, _TOP, _BOTTOM = 0.28, 0.55, 0.25
@@ -129,15 +130,37 @@ def fixed_window(
     return Window(_inside(x0, length, width), _inside(y0, length, height), length)
 
 
+def window_in(landmarks: np.ndarray, panel: Panel, others: list[np.ndarray] | None = None) -> Window:
+    """`fixed_window` within a part of the picture, as if that part were all of it."""
+    corner = np.array([panel.x0, panel.y0, 0.0])
+    window = fixed_window(landmarks - corner, panel.width, panel.height, [other - corner for other in others or []])
+    return Window(window.x0 + panel.x0, window.y0 + panel.y0, window.side)
+
+
+def inside(window: Window, panel: Panel, size: int) -> np.ndarray | None:
+    """(size, size) uint8, 1 where the crop shows the panel and 0 beyond it; None where it shows nothing else."""
+    scale = size / window.side
+    x0, x1 = (scale * (x - window.x0) for x in (panel.x0, panel.x1))
+    y0, y1 = (scale * (y - window.y0) for y in (panel.y0, panel.y1))
+    if x0 <= 0 and y0 <= 0 and x1 >= size and y1 >= size:
+        return None
+    middle = np.arange(size) + 0.5
+    across, down = (middle >= x0) & (middle < x1), (middle >= y0) & (middle < y1)
+    return (down[:, None] & across[None]).astype(np.uint8)
+
+
 def _inside(start: float, length: int, limit: int) -> int:
     if length <= limit:
         return round(float(np.clip(start, 0, limit - length)))
     return round((limit - length) / 2)
 
 
-def cut(picture: np.ndarray, window: Window, size: int) -> np.ndarray:
-    """The window of a picture (H, W, 3) as (size, size, 3); black outside the picture."""
-    square = cut_square(picture, window.x0, window.y0, window.side)
+def cut(picture: np.ndarray, window: Window, size: int, panel: Panel | None = None) -> np.ndarray:
+    """The window of a picture (H, W, 3) as (size, size, 3); black outside the picture, or outside of ``panel``."""
+    if panel is None:
+        panel = Panel(0, 0, picture.shape[1], picture.shape[0])
+    part = picture[panel.y0 : panel.y1, panel.x0 : panel.x1]
+    square = cut_square(part, window.x0 - panel.x0, window.y0 - panel.y0, window.side)
     if window.side == size:
         return np.ascontiguousarray(square)
     kind = cv2.INTER_AREA if window.side > size else cv2.INTER_CUBIC

@@ -16,11 +16,12 @@ import soundfile
 
 from pipelines.faces.blendshapes import INDEX
 from pipelines.faces.config import FacesConfig
-from pipelines.faces.crop import Window, cut, extents, fixed_window
+from pipelines.faces.crop import Window, cut, extents, inside, union, window_in
 from pipelines.faces.gaps import angles, fill_linear, fill_poses
 from pipelines.faces.matte import enlarge
 from pipelines.faces.nets import FaceDetector, FaceLandmarker, PersonSegmenter
 from pipelines.faces.quality import sharpness, still_candidates
+from pipelines.faces.seams import Panel, SeamFinder
 from pipelines.faces.tracking import PeopleTracker, stack
 from pipelines.ingest.media import SAMPLE_RATE, VideoWriter, iter_frames
 from pipelines.ingest.timeline import load_recordings, read_offsets
@@ -28,6 +29,8 @@ from pipelines.stage import StageContext
 from rsat_data.errors import SkippedClip
 
 FPS = 25.0
+_SEAM_FRAMES = 16
+"""Frames of a clip, and up to twice as many, in which seams and bars are looked for."""
 _CLOSE_IN_TIME = 4
 """Order is judged by frames in which all people were found; with fewer than this, by each person's own frames."""
 
@@ -72,6 +75,8 @@ class View:
     """The person whose own recording it is; empty where everybody is in one picture."""
     tracks: list[Track] = field(default_factory=list)
     """Its people, from left to right."""
+    panels: list[Panel] = field(default_factory=list)
+    """The part of the picture each belongs to."""
     windows: list[Window] = field(default_factory=list)
     """Their crops."""
 
@@ -107,17 +112,22 @@ def run(context: StageContext, config: FacesConfig) -> Mapping[str, Any]:
     for view in views:
         visible = [track.landmarks[track.valid] for track in view.tracks]
         view.windows = [
-            fixed_window(mine, view.width, view.height, [o for k, o in enumerate(visible) if k != i])
+            window_in(mine, view.panels[i], [o for k, o in enumerate(visible) if k != i])
             for i, mine in enumerate(visible)
         ]
     blur = write_media(context, config, views, names, start_s, num_frames)
     windows = [window for view in views for window in view.windows]
+    panels = [panel for view in views for panel in view.panels]
     persons = []
-    for name, (view, track), window, sharp in zip(names, people, windows, blur, strict=True):
+    for name, (view, track), window, panel, sharp in zip(names, people, windows, panels, blur, strict=True):
         content: Any = arrays(track, window, sharp, config.crop_size)
         np.savez(context.out / f"{name}.npz", **content)
         face = track.boxes[track.valid]
-        own = {"recording": view.recording, "width": view.width, "height": view.height} if view.recording else {}
+        own: dict[str, Any] = {}
+        if view.recording:
+            own = {"recording": view.recording, "width": view.width, "height": view.height}
+        if panel != Panel(0, 0, view.width, view.height):
+            own["panel"] = [panel.x0, panel.y0, panel.x1, panel.y1]
         persons.append(
             {
                 "person": name,
@@ -177,8 +187,11 @@ def follow(context: StageContext, config: FacesConfig, view: View, done: float, 
     ):
         tracker = PeopleTracker(view.boxes, detector, landmarker, window_factor=config.window_factor)
         frames = iter_frames(view.path, view.start_s, num_frames, FPS, threads=context.threads)
+        seams, step = SeamFinder(view.width, view.height), max(1, num_frames // _SEAM_FRAMES)
         for index, picture in enumerate(frames):
             tracker.step(picture)
+            if index % step == 0:
+                seams.add(picture)
             context.progress(0.5 * (done + (index + 1) / num_frames / parts))
     tracks = []
     for found in tracker.found:
@@ -198,7 +211,9 @@ def follow(context: StageContext, config: FacesConfig, view: View, done: float, 
                 valid,
             )
         )
-    return left_to_right(tracks)
+    tracks = left_to_right(tracks)
+    view.panels = [seams.panel(union(extents(track.landmarks[track.valid]))) for track in tracks]
+    return tracks
 
 
 def left_to_right(tracks: list[Track]) -> list[Track]:
@@ -240,18 +255,19 @@ def write_media(
     """
     out = context.out
     people = [
-        (number, track, window)
+        (number, track, window, panel)
         for number, view in enumerate(views)
-        for track, window in zip(view.tracks, view.windows, strict=True)
+        for track, window, panel in zip(view.tracks, view.windows, view.panels, strict=True)
     ]
+    shown = [inside(window, panel, config.crop_size) for _, _, window, panel in people]
     blur = [np.zeros(num_frames, np.float32) for _ in people]
     candidates = []
-    for _, track, _ in people:
+    for _, track, _, _ in people:
         yaw, pitch, _ = angles(track.matrix)
         blink = track.blendshapes[:, [INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]].max(axis=1)
         candidates.append(still_candidates(yaw, pitch, blink, track.valid, config.frontal_yaw_deg))
     stills: list[tuple[float, np.ndarray] | None] = [None] * len(people)
-    boxes = [track.boxes for _, track, _ in people]
+    boxes = [track.boxes for _, track, _, _ in people]
     sizes = preview_sizes(views, config.preview_height)
     with ExitStack() as stack_:
         segmenter = stack_.enter_context(PersonSegmenter(context.model("selfie_segmenter")))
@@ -266,10 +282,11 @@ def write_media(
                 for picture, size in zip(pictures, sizes, strict=True)
             ]
             preview.add(small[0] if len(small) == 1 else np.concatenate(small, axis=1))
-            for i, (number, _, window) in enumerate(people):
-                crop = cut(pictures[number], window, config.crop_size)
+            for i, (number, _, window, panel) in enumerate(people):
+                crop = cut(pictures[number], window, config.crop_size, panel)
                 crops[i].add(crop)
-                mattes[i].add(enlarge(segmenter(crop), config.crop_size))
+                matte, part = enlarge(segmenter(crop), config.crop_size), shown[i]
+                mattes[i].add(matte if part is None else matte * (part if matte.ndim == 2 else part[..., None]))
                 sharp = sharpness(pictures[number], boxes[i][index])
                 blur[i][index] = sharp
                 best = stills[i]

@@ -18,7 +18,7 @@ def run(context: StageContext, config: FacesConfig) -> Mapping[str, Any]:
 
 STAGE: Stage[FacesConfig] = Stage(
     name="faces",
-    version="1",
+    version="2",
     unit="clip",
     config=FacesConfig,
     run=run,

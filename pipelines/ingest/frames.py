@@ -113,7 +113,8 @@ def iter_decoded(
     stream = opened.need_video()
     step = 1.0 / frame_rate(stream)
     if from_s > 0:
-        target = (from_s - _SEEK_MARGIN_S + opened.origin) / float(stream.time_base)
+        # Some demuxers (AVI) refuse to seek to before their start.
+        target = (max(from_s - _SEEK_MARGIN_S, 0.0) + opened.origin) / float(stream.time_base)
         opened.container.seek(int(target), stream=stream, backward=True)
     last = -math.inf
     notes = [] if damage is None else damage

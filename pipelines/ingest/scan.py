@@ -12,6 +12,7 @@ from av.video.reformatter import Interpolation
 
 from pipelines.faces.boxes import cut_square, square_around
 from pipelines.faces.nets import FaceDetector, FaceLandmarker
+from pipelines.faces.tracking import appearance
 from pipelines.ingest.config import IngestConfig
 from pipelines.ingest.container import Opened, frame_rate, open_media, unreadable
 from pipelines.ingest.frames import Upright, iter_decoded, to_rgb, upright_of
@@ -115,11 +116,15 @@ def scan_video(
 
 
 def _look(time: float, picture: np.ndarray, detector: FaceDetector, landmarker: FaceLandmarker | None) -> Look:
-    boxes, _ = detector(picture)
+    large = detector.sure_px(picture) > 0.0
+    boxes, _ = detector(picture, fine=large and landmarker is not None)
+    if large and landmarker is None and not len(boxes):
+        boxes, _ = detector(picture, fine=True)
     checks = None
     if landmarker is not None:
         checks = np.array([is_face(picture, box, landmarker) for box in boxes], bool)
-    return Look(time, boxes, checks)
+    looks = np.array([appearance(picture, box) for box in boxes]).reshape(len(boxes), 512)
+    return Look(time, boxes, checks, looks)
 
 
 def is_face(picture: np.ndarray, box: np.ndarray, landmarker: FaceLandmarker) -> bool:

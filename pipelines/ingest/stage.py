@@ -18,7 +18,7 @@ def run(context: StageContext, config: IngestConfig) -> Mapping[str, Any]:
 
 STAGE: Stage[IngestConfig] = Stage(
     name="ingest",
-    version="1",
+    version="2",
     unit="source",
     config=IngestConfig,
     run=run,

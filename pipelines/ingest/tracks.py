@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipelines.faces.boxes import assign, motion_cost
+from pipelines.faces.tracking import appearance_distance
 
 _MAX_COST = 1.5
 """Largest `motion_cost` between two looks at one face: for example a shift by one and a half face widths."""
+_OTHER = 0.35
+"""Appearance distance from which a face at the same place is somebody else's: a cut that was not noticed."""
+_APPEARANCE_WEIGHT = 2.0
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class Look:
     """(N, 4) float64 x, y, width, height in source px."""
     checks: np.ndarray | None = None
     """(N,) bool, whether the landmarker too saw a face there; None where it was not asked."""
+    appearances: np.ndarray | None = None
+    """(N, 512) histograms by `pipelines.faces.tracking.appearance`; None: faces are told apart by place alone."""
 
 
 @dataclass
@@ -37,6 +43,8 @@ class Track:
     """How often the landmarker was asked."""
     agreed: int = 0
     """How often it agreed."""
+    looks: np.ndarray | None = None
+    """(512,) mean colour histogram of the last looks."""
 
     @property
     def start(self) -> float:
@@ -60,7 +68,10 @@ class Track:
 
 
 def link(looks: Sequence[Look], max_miss_s: float) -> list[Track]:
-    """Join the faces of successive looks to tracks by least total motion; a track ends when missed for too long.
+    """Join the faces of successive looks to tracks by least total motion and change of appearance.
+
+    A track ends when missed for too long, or where its face becomes another one: who is at the same place after a cut
+    that was not noticed begins a track of their own.
 
     Args:
         looks: in order of time, of one shot.
@@ -72,7 +83,12 @@ def link(looks: Sequence[Look], max_miss_s: float) -> list[Track]:
     tracks: list[Track] = []
     for look in looks:
         live = [t for t in tracks if look.time - t.end <= max_miss_s + 1e-6]
-        pairs = assign(motion_cost(np.array([t.boxes[-1] for t in live]).reshape(-1, 4), look.boxes), _MAX_COST)
+        cost = motion_cost(np.array([t.boxes[-1] for t in live]).reshape(-1, 4), look.boxes)
+        far = cost > _MAX_COST
+        if look.appearances is not None:
+            change = _changes(live, look.appearances)
+            cost = np.where(far | (change > _OTHER), np.inf, cost + _APPEARANCE_WEIGHT * change)
+        pairs = assign(cost, _MAX_COST + _APPEARANCE_WEIGHT * _OTHER if look.appearances is not None else _MAX_COST)
         matched = {column: live[row] for row, column in pairs}
         for column, box in enumerate(look.boxes):
             track = matched.get(column)
@@ -81,10 +97,20 @@ def link(looks: Sequence[Look], max_miss_s: float) -> list[Track]:
                 tracks.append(track)
             track.times.append(look.time)
             track.boxes.append(box)
+            if look.appearances is not None:
+                seen = look.appearances[column]
+                track.looks = seen if track.looks is None else 0.7 * track.looks + 0.3 * seen
             if look.checks is not None:
                 track.asked += 1
                 track.agreed += bool(look.checks[column])
     return tracks
+
+
+def _changes(tracks: Sequence[Track], appearances: np.ndarray) -> np.ndarray:
+    """Appearance distance (N, M) of tracks and faces; 0 to a track of which none is known."""
+    return np.array(
+        [[0.0 if t.looks is None else appearance_distance(t.looks, seen) for seen in appearances] for t in tracks]
+    ).reshape(len(tracks), len(appearances))
 
 
 def real_faces(tracks: Sequence[Track], *, min_track_s: float, background_ratio: float) -> list[Track]:

@@ -74,3 +74,15 @@ def test_a_model_file_that_is_none(tmp_path):
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(ModelFileError, match="face_detector"):
         FaceDetector(path)
+
+
+def test_a_fine_look_finds_small_faces_in_4k(real_data):
+    frame = next(iter_frames(real_data / "clips" / "two_interview.mp4", 6.0, 1, size=(640, 360)))
+    wide = np.full((2160, 3840, 3), 80, np.uint8)
+    wide[500:860, 900:1540] = frame  # faces of some 100 px
+    with FaceDetector(need_model("face_landmarker")) as detector:
+        assert detector.sure_px(wide) > 100 > detector.sure_px(wide[:1080, :1920]) == 0
+        boxes, _ = detector(wide, fine=True)
+    assert sorted(boxes[:, 0] + boxes[:, 2] / 2) == pytest.approx([900 + 198, 900 + 449], abs=15)
+    assert len(tiles(3840, 2160, 640, fine=True)) > len(tiles(3840, 2160, 640))
+    assert tiles(1920, 1080, 640, fine=True) == tiles(1920, 1080, 640)

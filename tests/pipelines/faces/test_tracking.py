@@ -117,3 +117,31 @@ def test_order_is_from_left_to_right(heads, networks):
         tracks.append(Track(landmarks, blendshapes, matrix, confidence, valid))
     ordered = left_to_right(tracks)
     assert ordered[0].boxes[0, 0] < 300 < ordered[1].boxes[0, 0]
+
+
+def test_another_face_at_the_same_place_is_not_taken_for_the_person(heads, networks):
+    """A cut that nobody noticed: what follows is missing, not swapped."""
+    tracker = PeopleTracker([[385.0, 115, 120, 120]], *networks)
+    for i in range(16):
+        tracker.step(stage_of([heads[0] if i < 8 else heads[1]], [(330, 60)]))
+    valid = stack(tracker.found[0])[4]
+    assert valid[:8].all() and not valid[8:].any()
+
+
+def test_a_dissolve_ends_before_the_other_face_is_there(heads, networks):
+    tracker = PeopleTracker([[385.0, 115, 120, 120]], *networks)
+    for i in range(20):
+        share = np.clip((i - 4) / 10, 0, 1)
+        mixed = ((1 - share) * heads[0] + share * heads[1]).astype(np.uint8)
+        tracker.step(stage_of([mixed], [(330, 60)]))
+    valid = stack(tracker.found[0])[4]
+    assert valid[:5].all() and not valid[10:].any()
+
+
+def test_a_flash_is_survived(heads, networks):
+    tracker = PeopleTracker([[385.0, 115, 120, 120]], *networks)
+    for i in range(12):
+        head = np.minimum(heads[0].astype(int) + 110, 255).astype(np.uint8) if i == 5 else heads[0]
+        tracker.step(stage_of([head], [(330, 60)]))
+    valid = stack(tracker.found[0])[4]
+    assert valid[:5].all() and valid[8:].all()
