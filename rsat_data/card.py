@@ -150,9 +150,10 @@ def _body(info: DatasetInfo, summary: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|",
     ]
     for name, split in [*summary["splits"].items(), ("all", totals)]:
-        minutes, seconds = divmod(round(split["seconds"]), 60)
-        length = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+        length = _clock(split["seconds"])
         lines.append(f"| {name} | {split['rows']} | {split['clips']} | {split['subjects']} | {length} |")
+    if "face_seconds" in totals:  # not in datasets published before there was one
+        lines += ["", f"Hours are those of voices; faces with valid codes: {_clock(totals['face_seconds'])}."]
     lines += [
         "",
         "No subject, family, source or pair of people is in two splits.",
@@ -202,6 +203,11 @@ def _body(info: DatasetInfo, summary: Mapping[str, Any]) -> str:
     if info.citation:
         lines += ["", "## Citation", "", info.citation]
     return "\n".join(lines) + "\n"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 def _relations(labels: Mapping[str, Any] | None) -> list[str]:

@@ -168,7 +168,13 @@ def _rows(folder: Path, gate: Gate) -> list[dict[str, Any]]:
     keys = ["clip_id", "source_id", "start_s", "end_s", *(["person"] if gate.table == "triplets" else [])]
     path = folder / (ROWS_FILE if gate.table == "triplets" else CLIPS_FILE)
     columns = list(dict.fromkeys([*keys, gate.column]))
+    never_seen = gate.table == "triplets" and gate.column == "q_valid"
+    if never_seen:
+        columns.append("invalid_reason")
     found: list[dict[str, Any]] = pq.read_table(path, columns=columns).to_pylist()
+    for row in found if never_seen else ():
+        if set(row.pop("invalid_reason")) == {"off_screen"}:
+            row["q_valid"] = None  # nobody looked for this face: that says nothing of the clip
     return found
 
 

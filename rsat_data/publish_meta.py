@@ -25,6 +25,7 @@ def summary_of(
 ) -> dict[str, Any]:
     """Counts and facts that the card and info.json state."""
     from schemas import FORMAT_VERSION
+    from schemas.triplets import FPS
     from schemas.vocabulary import SPLITS
 
     splits: dict[str, dict[str, Any]] = {}
@@ -38,6 +39,7 @@ def summary_of(
             "sources": len({row["source_id"] for row in rows}),
             "frames": sum(row["num_frames"] for row in rows),
             "seconds": sum(row["num_frames"] / row["fps"] for row in rows),
+            "face_seconds": stats.valid_frames(split) / FPS,
         }
     keys = [ref.keys for ref in plan.rows]
     totals = {name: sum(split[name] for split in splits.values()) for name in splits["train"]}

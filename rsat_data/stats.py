@@ -72,11 +72,17 @@ class StatsCollector:
     def __init__(self) -> None:
         self._moments: dict[str, dict[str, Moments]] = {}
         self._widths: dict[str, int] = {}
+        self._valid: dict[str, int] = {}
+
+    def valid_frames(self, split: str) -> int:
+        """Frames of a split whose codes are valid."""
+        return self._valid.get(split, 0)
 
     def add(self, split: str, table: pa.Table) -> None:
         """Take in rows of triplets that are in ``split``."""
         moments = self._moments.setdefault(split, {})
         valid = np.asarray(pc.list_flatten(one_chunk(table["valid"])))
+        self._valid[split] = self._valid.get(split, 0) + int(valid.sum())
         for field_ in table.schema:
             column = one_chunk(table[field_.name])
             if field_.type == pa.list_(pa.list_(pa.float32())):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import rsat_data
 from pipelines.assemble import ids
 from pipelines.assemble.stage import STAGE, AssembleConfig
 from pipelines.stage import StageContext
+from rsat_data.errors import DatasetError
+from rsat_data.gates import apply_gates, parse_gates
 from rsat_data.publish import publish
 from rsat_data.validate import validate
 from tests.dataset_factory import flac
@@ -99,3 +102,11 @@ def test_a_dataset_with_such_rows_is_sound_and_can_be_read(tmp_path: Path) -> No
 
     batch = rsat_data.collate([data[0], data[1]])
     assert not np.asarray(batch["valid"])[1].any()
+    (seen, unseen) = [data[0], data[1]] if data[0]["video"] is not None else [data[1], data[0]]
+    assert unseen.partner()["row_id"] == seen["row_id"] and len(unseen.audio()) == T * 640
+    totals = json.loads((tmp_path / "ds/meta/info.json").read_text())["totals"]
+    assert totals["seconds"] == 2 * T / 25 and totals["face_seconds"] == sum(seen["valid"]) / 25
+    names = {"src_1": "talk"}
+    assert apply_gates(parse_gates(["q_valid>0.5,q_face_px>96"]), [ctx.out], names).kept == (ctx.out,)
+    with pytest.raises(DatasetError):
+        apply_gates(parse_gates(["q_valid>0.99"]), [ctx.out], names)  # the one who is seen decides
