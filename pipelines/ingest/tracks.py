@@ -15,6 +15,8 @@ _MAX_COST = 1.5
 _OTHER = 0.35
 """Appearance distance from which a face at the same place is somebody else's: a cut that was not noticed."""
 _APPEARANCE_WEIGHT = 2.0
+_BEHIND = 0.65
+"""Width, as a share of the second widest face of the time, below which a third face is background."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,14 @@ def _changes(tracks: Sequence[Track], appearances: np.ndarray) -> np.ndarray:
 def real_faces(tracks: Sequence[Track], *, min_track_s: float, background_ratio: float) -> list[Track]:
     """Tracks that count: long enough, confirmed where the landmarker was asked, and not background.
 
-    Background is a face narrower than ``background_ratio`` of the widest that is seen at the same time.
+    Background is a face narrower than ``background_ratio`` of the widest that is seen at the same time, or, beside two
+    wider ones, narrower than 0.65 of the second of them: the two in front talk, who sits behind them listens.
     """
     lasting = [t for t in tracks if t.end - t.start >= min_track_s and (t.agreed > 0 or t.asked == 0)]
-    return [
-        t
-        for t in lasting
-        if t.width >= background_ratio * max(o.width for o in lasting if o.start <= t.end and t.start <= o.end)
-    ]
+    front = []
+    for track in lasting:
+        widths = sorted((o.width for o in lasting if o.start <= track.end and track.start <= o.end), reverse=True)
+        third = len(widths) > 2 and track.width < _BEHIND * widths[1]
+        if track.width >= background_ratio * widths[0] and not third:
+            front.append(track)
+    return front

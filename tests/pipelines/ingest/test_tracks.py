@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.ingest.tracks import Look, link
+from pipelines.ingest.tracks import Look, Track, link, real_faces
 
 ONE, TWO = np.eye(512)[3], np.eye(512)[200]
 
@@ -39,3 +39,28 @@ def test_without_appearances_places_decide():
 def test_a_look_without_faces_is_a_miss():
     looks = [look(0, [(100, ONE)]), look(1, []), look(2, [(100, ONE)])]
     assert [len(t.times) for t in link(looks, 1.0)] == [2]
+
+
+def still(width: float, start: int = 0, stop: int = 20) -> Track:
+    times = [0.2 * i for i in range(start, stop)]
+    return Track(times, [np.array([100.0, 100, width, width])] * len(times))
+
+
+def test_of_three_faces_the_two_in_front_stay():
+    tracks = [still(200), still(180), still(110)]
+    assert real_faces(tracks, min_track_s=0.5, background_ratio=0.4) == tracks[:2]
+
+
+def test_three_faces_of_like_size_all_count():
+    tracks = [still(200), still(180), still(150)]
+    assert real_faces(tracks, min_track_s=0.5, background_ratio=0.4) == tracks
+
+
+def test_of_two_faces_the_smaller_counts_down_to_the_ratio():
+    assert len(real_faces([still(200), still(100)], min_track_s=0.5, background_ratio=0.4)) == 2
+    assert len(real_faces([still(200), still(70)], min_track_s=0.5, background_ratio=0.4)) == 1
+
+
+def test_a_third_face_at_another_time_is_nobodys_background():
+    tracks = [still(200), still(180), still(110, 40, 60)]
+    assert real_faces(tracks, min_track_s=0.5, background_ratio=0.4) == tracks
