@@ -31,7 +31,7 @@ def _of_both(name: str, kind: pa.DataType, about: str, unit: str = "") -> tuple[
         Column(
             f"{name}_{person.lower()}",
             kind,
-            about.format(person) + "; null where one person is seen" + (", or never." if unit else "."),
+            about.format(person) + "; null where the clip has one person" + (", or never." if unit else "."),
             unit,
             nullable=True,
             since="1.3",
@@ -46,12 +46,12 @@ TABLE = Table(
     "one conversation",
     (
         Column("clip_id", _S, "Name of the clip, made from the source's bytes and the span."),
-        Column("dyad_id", _S, "Name of the unordered pair of subjects; of the one subject where only one is seen."),
+        Column("dyad_id", _S, "Name of the unordered pair of subjects; of the one subject where the clip has one person."),
         Column("source_id", _S, "The source file the clip was cut from."),
         Column("row_id_a", _S, "Row of person A in triplets."),
-        Column("row_id_b", _S, "Row of person B in triplets; null where one person is seen.", nullable=True),
+        Column("row_id_b", _S, "Row of person B in triplets; null where the clip has one person.", nullable=True),
         Column("subject_id_a", _S, "Person A, the left one."),
-        Column("subject_id_b", _S, "Person B, the right one; null where one person is seen.", nullable=True),
+        Column("subject_id_b", _S, "Person B, the right one; null where the clip has one person.", nullable=True),
         Column("split", _S, "Part of the dataset, the same as that of the rows.", values=words_of.SPLITS),
         Column("start_s", _F64, "Start of the clip on the source's timeline.", unit="s"),
         Column("end_s", _F64, "End of the clip on the source's timeline.", unit="s"),
@@ -68,7 +68,7 @@ TABLE = Table(
             pa.list_(STRETCH),
             "Every stretch of speech and what it does to the floor: first, hold, change, interruption, attempt or "
             "backchannel; offset_s: from the end of the other's speech, where the floor is taken, negative in overlap. "
-            "Null where one person is seen.",
+            "Null where the clip has one person.",
             "s",
             nullable=True,
             since="1.3",
@@ -82,7 +82,7 @@ TABLE = Table(
         Column(
             "gap_share",
             _F32,
-            "Share of frames from the first speech to the last in which nobody speaks; null where one person is seen.",
+            "Share of frames from the first speech to the last in which nobody speaks; null where the clip has one person.",
             nullable=True,
             since="1.3",
         ),

@@ -53,7 +53,7 @@ TABLE = Table(
     (
         Column("row_id", _S, "Name of this row, made from clip_id and person."),
         Column("clip_id", _S, "Name of the clip, made from the source's bytes and the span."),
-        Column("dyad_id", _S, "Name of the unordered pair of subjects; of the one subject where only one is seen."),
+        Column("dyad_id", _S, "Name of the unordered pair of subjects; of the one subject where the clip has one person."),
         Column("subject_id", _S, "The human being, across clips."),
         Column(
             "subject_source",
@@ -70,8 +70,8 @@ TABLE = Table(
             nullable=True,
             since="1.1",
         ),
-        Column("partner_row_id", _S, "The row of the other person; null where one person is seen.", nullable=True),
-        Column("partner_subject_id", _S, "The other person; null where one person is seen.", nullable=True),
+        Column("partner_row_id", _S, "The row of the other person; null where the clip has one person.", nullable=True),
+        Column("partner_subject_id", _S, "The other person; null where the clip has one person.", nullable=True),
         Column("source_id", _S, "The source file the clip was cut from."),
         Column("person", _S, "A or B, from left to right in the frame.", values=words_of.PERSONS),
         Column("split", _S, "Part of the dataset; no subject, family, source, dyad is in two.", values=words_of.SPLITS),
