@@ -46,7 +46,7 @@ TABLE = Table(
     "one conversation",
     (
         Column("clip_id", _S, "Name of the clip, made from the source's bytes and the span."),
-        Column("dyad_id", _S, "Name of the unordered pair of subjects; of the one subject where the clip has one person."),
+        Column("dyad_id", _S, "Name of the unordered pair of subjects; of the one subject where there is one."),
         Column("source_id", _S, "The source file the clip was cut from."),
         Column("row_id_a", _S, "Row of person A in triplets."),
         Column("row_id_b", _S, "Row of person B in triplets; null where the clip has one person.", nullable=True),
@@ -82,7 +82,7 @@ TABLE = Table(
         Column(
             "gap_share",
             _F32,
-            "Share of frames from the first speech to the last in which nobody speaks; null where the clip has one person.",
+            "Share of frames from the first speech to the last in which nobody speaks; null in clips of one person.",
             nullable=True,
             since="1.3",
         ),

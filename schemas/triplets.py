@@ -53,7 +53,7 @@ TABLE = Table(
     (
         Column("row_id", _S, "Name of this row, made from clip_id and person."),
         Column("clip_id", _S, "Name of the clip, made from the source's bytes and the span."),
-        Column("dyad_id", _S, "Name of the unordered pair of subjects; of the one subject where the clip has one person."),
+        Column("dyad_id", _S, "Name of the unordered pair of subjects; of the one subject where there is one."),
         Column("subject_id", _S, "The human being, across clips."),
         Column(
             "subject_source",
