@@ -15,6 +15,10 @@ import numpy as np
 
 #: Score of a voice that belongs to no face: lips that say less against it than this may be a mumbler's.
 _OFF_SCREEN = -0.3
+#: A face whose lips say this while a voice is heard (mean log-odds; -2 is the least) is shut: not the one who says it,
+_SHUT = -1.2
+#: judged where the voice is heard in at least this many frames.
+_SHUT_FRAMES = 25
 #: Posteriors are kept this far from 0 and 1: the network is surer than it should be.
 _EDGE = 0.03
 #: Somebody out of sight is this unlikely to be the one who talks (log).
@@ -47,8 +51,9 @@ def match_voices(voices: np.ndarray, lips: np.ndarray) -> Match:
     Score of voice k and face p: sum_t (2 v_k - 1) l_p / sum_t |2 v_k - 1| |l_p| over frames with speech, v the
     posterior of the voice, l the log-odds of the lips: 1 where they always agree. The assignment with the greatest
     sum is taken (Hungarian method), in which any voice may be nobody's in sight: that scores a little less than chance,
-    so only a voice that all lips contradict belongs to no face. The confidence is the cosine between (difference of the
-    voices) and (difference of the lips) where there are two of each, scaled down where the voices differ for less than
+    so only a voice that all lips contradict belongs to no face. Nor does one belong to a mouth that is shut nearly
+    throughout while it is heard: silence during the other voice would else make up for that. The
+    confidence is the cosine between (difference of the voices) and (difference of the lips) where there are two of each, scaled down where the voices differ for less than
     a second in all.
 
     Args:
@@ -63,9 +68,12 @@ def match_voices(voices: np.ndarray, lips: np.ndarray) -> Match:
     agree = sign.T @ lips[speech]
     most = np.abs(sign).T @ np.abs(lips[speech])
     scores = np.where(most > 1e-9, agree / np.maximum(most, 1e-9), 0.0)
+    own = voices[speech] > 0.5
+    length = own.sum(axis=0)[:, None]
+    shut = (own.T @ lips[speech] < _SHUT * length) & (length >= _SHUT_FRAMES)
     # One column more for each voice: out of sight.
     nobody = np.repeat(_OFF_SCREEN * most.max(axis=1, initial=0.0, keepdims=True), num_voices, axis=1)
-    rows, columns = linear_sum_assignment(-np.concatenate([agree, nobody], axis=1))
+    rows, columns = linear_sum_assignment(-np.concatenate([np.where(shut, nobody[:, :1] - 1e3, agree), nobody], axis=1))
     voice_of: list[int | None] = [None] * num_faces
     for voice, place in zip(rows, columns, strict=True):
         if place < num_faces:
