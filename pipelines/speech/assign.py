@@ -52,9 +52,9 @@ def match_voices(voices: np.ndarray, lips: np.ndarray) -> Match:
     posterior of the voice, l the log-odds of the lips: 1 where they always agree. The assignment with the greatest
     sum is taken (Hungarian method), in which any voice may be nobody's in sight: that scores a little less than chance,
     so only a voice that all lips contradict belongs to no face. Nor does one belong to a mouth that is shut nearly
-    throughout while it is heard: silence during the other voice would else make up for that. The
-    confidence is the cosine between (difference of the voices) and (difference of the lips) where there are two of each, scaled down where the voices differ for less than
-    a second in all.
+    throughout while it is heard: silence during the other voice would else make up for that. The confidence is the
+    cosine between (difference of the voices) and (difference of the lips) where there are two of each, scaled down
+    where the voices differ for less than a second in all.
 
     Args:
         voices: (T, K) float in [0, 1] at 25 frames a second.
