@@ -89,7 +89,7 @@ def preview(
             done.append(result)
             if not as_json:
                 if not result.has_video:
-                    bars.say(f"{name} has no video (a dataset of codes and sound only): the mesh is drawn alone.")
+                    bars.say(f"{name} has no video (out of sight, or codes and sound only): the mesh is drawn alone.")
                 for path in (result.sheet, result.video):
                     if path is not None:
                         click.echo(path)
