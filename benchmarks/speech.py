@@ -10,7 +10,9 @@ one a speaker). Everything runs as the stage `speech` runs it, offline, with its
 * Word error: insertions, deletions and substitutions over words of the reference; case and punctuation are left out.
 * Boundaries: beginnings and ends of the reference's utterances (it times no words) against those of the words that were
   recognised as their first and last ones.
-* Mixtures: two channels mixed to one; share of frames of 40 ms in which each voice's activity is as in its own channel.
+* Mixtures: two channels mixed to one; share of frames of 40 ms in which each voice's activity is as in its own channel
+  (leaks of the other taken off): by sound alone, each voice mapped for the best; and with the jaw of the one person
+  whose head codes are given (`*_speakerN.npz`) for a mouth, as the stage does with one face and somebody out of sight.
 * Cost: seconds a second of sound, of the same sound in the same run: voices told apart and transcript, as the stage
   does both; and whisperx (where it is installed) or faster-whisper with its own voice detection, each alone.
 """
@@ -30,13 +32,14 @@ import torch
 from benchmarks.machine import describe_machine, table
 from pipelines.ingest.audio import read_audio_16k
 from pipelines.speech import asr_faster_whisper
-from pipelines.speech.activity import Heard
+from pipelines.speech.activity import Heard, listen
 from pipelines.speech.assign import Match, to_frames
 from pipelines.speech.backends import choose_backend, recognise
 from pipelines.speech.config import SpeechConfig
 from pipelines.speech.diarise import best_order, diarisation_error, stitch
 from pipelines.speech.inputs import Sound
-from pipelines.speech.isolate import fit_length, levels_db
+from pipelines.speech.isolate import fit_length, leading, levels_db
+from pipelines.speech.mouth import EYE_CORNERS, INNER_LIPS, Mouth, measure_mouth
 from pipelines.speech.segmentation import Windows, segment
 from pipelines.speech.voices import columns, count_voices
 from pipelines.speech.words import Word
@@ -147,27 +150,49 @@ def judge_call(folder: Path, network: object, config: SpeechConfig, whisper: Pat
     )
 
 
+def jaw_as_mouth(codes: Path, frames: int) -> Mouth | None:
+    """The mouth of the person whose head codes lie beside the sound: angle of the jaw (radians) for its opening.
+
+    At the lips, a jaw of 1 rad opens a mouth by about the distance of the outer eye corners, the unit of openings.
+    """
+    if not codes.is_file():
+        return None
+    with np.load(codes) as arrays:
+        angle = arrays["pose"][:frames, 3].astype(np.float64)
+    opening = np.pad(angle, (0, frames - len(angle)), constant_values=np.nan)
+    points = np.zeros((frames, 478, 3))
+    points[:, EYE_CORNERS[1], 0] = 1.0
+    points[:, INNER_LIPS[1], 1] = np.nan_to_num(opening)
+    return measure_mouth(points, np.isfinite(opening))
+
+
 def judge_mixtures(folder: Path, network: object, config: SpeechConfig) -> None:
-    """Print how well voices of a mixture agree with their own channels."""
-    rows = [["two channels mixed", "agreement, first voice", "second", "both", "goal"]]
+    """Print how well voices of a mixture agree with their own channels, by sound alone and with one of the mouths."""
+    rows = [["two channels mixed", "by sound alone", "with one mouth: its owner", "the other", "both", "goal"]]
     for first in sorted(folder.glob("*_speaker1.wav")):
-        second = first.with_name(first.name.replace("_speaker1", "_speaker2"))
-        if not second.is_file():
+        paths = [first, first.with_name(first.name.replace("_speaker1", "_speaker2"))]
+        if not paths[1].is_file():
             continue
-        channels = [read_audio_16k(path)[0] for path in (first, second)]
-        size = min(map(len, channels)) // FRAME * FRAME
-        own = []
-        for channel in channels:
-            alone = hear(channel[:size], network, config)
-            own.append(alone.voice >= config.voice_threshold)
-        mixed = hear((channels[0][:size] + channels[1][:size]).astype(np.float32), network, config)
-        found = mixed.voices >= config.voice_threshold
-        truth = np.stack(own, axis=1)
+        channels = [read_audio_16k(path)[0] for path in paths]
+        frames = min(map(len, channels)) // FRAME
+        both = np.stack([channel[: frames * FRAME] for channel in channels])
+        heard = [hear(channel, network, config).voice for channel in both]
+        truth = np.stack(heard, axis=1) * leading(both, frames) >= config.voice_threshold
+        mixture = both.sum(axis=0).astype(np.float32)
+        found = hear(mixture, network, config).voices[:, :2] >= config.voice_threshold
         same = (truth[:, :, None] == found[:, None, :]).mean(axis=0)
         order = best_order(same)
-        shares = [same[k, order[k]] for k in range(2)]
-        name = first.name.split("_speaker")[0][-22:]
-        rows.append([name, *(f"{100 * share:.1f} %" for share in shares), f"{100 * np.mean(shares):.1f} %", "85 %"])
+        alone = np.mean([same[k, order[k]] for k in range(2)])
+        cells = ["", "", ""]
+        for who, path in enumerate(paths):
+            mouth = jaw_as_mouth(path.with_suffix(".npz"), frames)
+            if mouth is None:
+                continue
+            told = listen(Sound(mixture), {"A": mouth}, network, config)  # type: ignore[arg-type]
+            own = float((told.speaking["A"] == truth[:, who]).mean())
+            other = float((told.speaking_hidden == truth[:, 1 - who]).mean())
+            cells = [f"{100 * value:.1f} %" for value in (own, other, (own + other) / 2)]
+        rows.append([first.name.split("_speaker")[0][-22:], f"{100 * alone:.1f} %", *cells, "85 %"])
     print(table(rows))
 
 
@@ -188,8 +213,8 @@ def judge_cost(path: Path, network: object, config: SpeechConfig, whisper: Path,
     name, alone = rival(samples, whisper, config)
     jobs[name] = alone
     taken: dict[str, list[float]] = {job: [] for job in jobs}
-    for job in jobs.values():
-        job()
+    for once in jobs.values():
+        once()
     for _ in range(repeats):
         for job, run in jobs.items():
             start = time.perf_counter()
