@@ -28,7 +28,7 @@ from benchmarks.machine import describe_machine, table
 from model.head.load import load_head
 from model.metrics.sync_offset import CLEAR, sync_offset
 from model.speech.pyannet import PyanNet, load_pyannet
-from pipelines.speech.active_speaker import Answers, ask, calibrate, witnesses
+from pipelines.speech.active_speaker import Answers, ask, calibrate, follow, witnesses
 from pipelines.speech.activity import Heard, listen
 from pipelines.speech.config import SpeechConfig
 from pipelines.speech.inputs import Sound, read_faces
@@ -181,7 +181,7 @@ def real(network: PyanNet, dataset: Path, weights: Path | None, span_s: tuple[fl
             for person in mouths:
                 odds = calibrate(answers.raw[person], np.isfinite(mouths[person].opening)) > 0
                 lines.append([name, "network's answers alone", person, *_shares(odds, span), ""])
-            joint = witnesses(mouths, answers) > 0
+            joint = witnesses(follow(mouths, mixture, plain.voice), mouths, answers) > 0
             lines += [
                 [name, "witnesses alone", p, *_shares(joint[:, i], span), ""] for i, p in enumerate(mouths)
             ]

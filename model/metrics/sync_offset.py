@@ -20,6 +20,10 @@ _SLOW_S = 0.4
 """Levels are compared less their mean over about this (Gaussian)."""
 _FAST_S = 0.03
 """Changes are those of levels smoothed over about this (Gaussian)."""
+_AROUND_S = 0.8
+"""Local agreement is taken over about this (Gaussian)."""
+_STILL = 0.1
+"""Share of the mean power that is added to the local one, so that stillness agrees with nothing."""
 _APART_S = 0.12
 """Another peak is one at least this far from the best."""
 CLEAR = 0.1
@@ -57,14 +61,9 @@ def sync_offset(
         return nothing
     steps = int(len(opening) / fps / STEP_S)
     places = np.arange(steps) * STEP_S * fps
-    lips = np.interp(places, np.flatnonzero(seen), opening[seen])
     judged = np.interp(places, np.arange(len(opening)), (seen & speaking).astype(np.float64))
     judged = _smooth(judged, 0.2)
-    level = band_levels(samples, steps)
-    pairs = (
-        (lips - _smooth(lips, _SLOW_S), level - _smooth(level, _SLOW_S)),
-        (np.gradient(_smooth(lips, _FAST_S)), np.gradient(_smooth(level, _FAST_S), axis=0)),
-    )
+    pairs = _pairs(opening, samples, places)
     reach = round(max_lag_s / STEP_S)
     scores = np.array([sum(_correlation(*pair, judged, lag) for pair in pairs) for lag in range(-reach, reach + 1)])
     if not np.isfinite(scores).all():
@@ -75,6 +74,54 @@ def sync_offset(
     top = float(scores[best])
     clear = (top - max(other, 0.0)) / top if top > 1e-6 else 0.0
     return SyncOffset((best - reach + _vertex(scores, best)) * STEP_S * 1000.0, top, clear)
+
+
+def local_fit(opening: np.ndarray, samples: np.ndarray, lag_ms: float, *, fps: float = 25.0) -> np.ndarray:
+    """How far a mouth follows a sound around each frame, (T,) float64 in [-1, 1]; NaN where it is not seen.
+
+    Mean of both pairs' correlations (see the module's text) in a Gaussian window of 0.8 s, the sound's five bands taken
+    together; where either hardly changes, correlation counts for less.
+
+    Args:
+        opening: (T,) opening of the mouth in any unit, NaN where unseen.
+        samples: (N,) float32 at 16 kHz, from the first frame on.
+        lag_ms: by how much the sound lies after the lips.
+        fps: frames a second.
+    """
+    seen = np.isfinite(opening)
+    steps = int(len(opening) / fps / STEP_S)
+    if seen.sum() < fps or not steps:
+        return np.full(len(opening), np.nan)
+    places = np.arange(steps) * STEP_S * fps
+    move = round(lag_ms / 1000 / STEP_S)
+    total = np.zeros(steps)
+    pairs = _pairs(opening, samples, places)
+    for lips, bands in pairs:
+        spread = np.sqrt(np.square(bands).mean(axis=0))
+        sound = _later(bands / np.maximum(spread, 1e-9), -move).mean(axis=1)
+        moved, heard = _smooth(lips * lips, _AROUND_S), _smooth(sound * sound, _AROUND_S)
+        norm = (moved + _STILL * moved.mean()) * (heard + _STILL * heard.mean())
+        total += _smooth(lips * sound, _AROUND_S) / np.sqrt(np.maximum(norm, 1e-24))
+    at_frames = np.minimum(np.round(np.arange(len(opening)) / fps / STEP_S).astype(int), steps - 1)
+    return np.where(seen, total[at_frames] / len(pairs), np.nan)
+
+
+def _pairs(
+    opening: np.ndarray, samples: np.ndarray, places: np.ndarray
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Opening with levels, and their changes, on the grid whose ``places`` are frames: ((M,), (M, 5)) each."""
+    seen = np.isfinite(opening)
+    lips = np.interp(places, np.flatnonzero(seen), opening[seen])
+    level = band_levels(samples, len(places))
+    return (
+        (lips - _smooth(lips, _SLOW_S), level - _smooth(level, _SLOW_S)),
+        (np.gradient(_smooth(lips, _FAST_S)), np.gradient(_smooth(level, _FAST_S), axis=0)),
+    )
+
+
+def _later(track: np.ndarray, steps: int) -> np.ndarray:
+    """A track ``steps`` later (earlier, if negative), its ends held."""
+    return np.asarray(track[np.clip(np.arange(len(track)) - steps, 0, len(track) - 1)])
 
 
 def band_levels(samples: np.ndarray, steps: int) -> np.ndarray:

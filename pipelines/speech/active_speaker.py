@@ -1,8 +1,10 @@
 """Which face says what is heard: evidence of each face, frame by frame, from two witnesses.
 
-One interface, two backends. `lips` is built in: how much a mouth moves (`pipelines.speech.mouth`), at no cost.
-`light_asd` adds a network that looks at the face while it listens. Each gives log-odds of talking; together they count
-as their sum, held within bounds: two witnesses of one mouth err together.
+One interface, two backends. `lips` is built in, at next to no cost: how much a mouth moves (`pipelines.speech.mouth`),
+and whether it moves as the sound does (`model.metrics.sync_offset.local_fit`, at the lag that fits the whole clip best),
+so that who chews or smiles while another talks is not taken for a speaker. `light_asd` adds a network that looks at the
+face while it listens. Each gives log-odds of talking; together they count as their sum, held within bounds: two
+witnesses of one mouth err together.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model.metrics.sync_offset import CLEAR, local_fit, sync_offset
 from pipelines.speech.assign import Activity, Match
 from pipelines.speech.mouth import Mouth
 
@@ -35,6 +38,11 @@ _THRESHOLDS = (0.0, 6.0)
 """A face's threshold lies within these: an answer below 0 was never seen to mean speech, one above 6 never silence."""
 _SPREAD = 2.0
 """A face whose answers spread less than this has been seen in one state alone: the middle of the bounds judges it."""
+
+_FIT_CHANCE, _FIT_SLOPE, _MAX_FIT = 0.25, 6.0, 1.5
+"""Mouths agree with a sound that is not theirs by 0.1 (quartiles -0.1 and 0.3), with their own by 0.3 to 0.8."""
+_MAX_LAG_MS = 250.0
+"""A lag beyond this is a coincidence, or another's voice."""
 
 OPEN_CONFIDENCE = 0.6
 """The network is asked where voices and lips match less surely than this,"""
@@ -125,9 +133,29 @@ def _load(path: str):  # type: ignore[no-untyped-def]
     return network, FastFaces(network)
 
 
-def witnesses(mouths: Mapping[str, Mouth], answers: Answers | None) -> np.ndarray:
-    """(T, P) log-odds of talking, of lips and network together."""
-    lips = np.stack([mouth.log_odds for mouth in mouths.values()], axis=1)
+def follow(mouths: Mapping[str, Mouth], samples: np.ndarray, voice: np.ndarray) -> np.ndarray:
+    """(T, P) log-odds of talking: lips' movement, and how far they follow the sound while somebody is heard.
+
+    Args:
+        mouths: the people.
+        samples: (T * 640,) float32, the mixture.
+        voice: (T,) probability that anybody talks.
+    """
+    speech = voice > 0.5
+    columns = []
+    for mouth in mouths.values():
+        found = sync_offset(mouth.opening, samples, speech)
+        near = found.clearness >= CLEAR and abs(found.lag_ms) <= _MAX_LAG_MS
+        fit = local_fit(mouth.opening, samples, found.lag_ms if near else 0.0)
+        odds = np.clip(_FIT_SLOPE * (np.nan_to_num(fit) - _FIT_CHANCE), -_MAX_FIT, _MAX_FIT)
+        # Only of a mouth that moves is it asked whether it moves as the sound does.
+        told = np.isfinite(fit) & speech & (mouth.log_odds > 0)
+        columns.append(mouth.log_odds + np.where(told, odds, 0.0))
+    return np.stack(columns, axis=1)
+
+
+def witnesses(lips: np.ndarray, mouths: Mapping[str, Mouth], answers: Answers | None) -> np.ndarray:
+    """(T, P) log-odds of talking, of lips (from :func:`follow`) and network together."""
     if answers is None:
         return lips
     network = np.stack([answers.log_odds[person] for person in mouths], axis=1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.speech.active_speaker import Answers, is_open, witnesses
+from pipelines.speech.active_speaker import Answers, follow, is_open, witnesses
 from pipelines.speech.assign import Activity, Match, decode_activity, match_voices, to_frames
 from pipelines.speech.diarise import speech_probability, stitch
 from pipelines.speech.inputs import Sound
@@ -99,11 +99,12 @@ def listen(
         heard = count_voices(windows)
         voices = to_frames(stitch(windows, speakers=columns(config.speakers, heard)), num_frames) * loud[:, None]
         voice = _sharpen(to_frames(speech_probability(windows), num_frames), config.voice_threshold) * loud
+        lips = follow(mouths, sound.mixture, voice)
         match = match_voices(voices, lips)
         activity = decode_activity(voices, voice, lips, match, mouth_weight=config.mouth_weight)
         if ask is not None and (config.active_speaker == "light_asd" or is_open(activity, match, voice)):
             answers = ask()
-            seen = witnesses(mouths, answers)
+            seen = witnesses(lips, mouths, answers)
             match = match_voices(voices, seen)
             activity = decode_activity(voices, voice, seen, match, mouth_weight=config.mouth_weight)
         isolation = "gated" if len(persons) > 1 else "mixture"

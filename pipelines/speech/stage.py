@@ -192,7 +192,7 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 STAGE = Stage(
     name="speech",
-    version="4",
+    version="5",
     unit="clip",
     config=SpeechConfig,
     run=run,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines.speech import active_speaker
-from pipelines.speech.active_speaker import Answers, calibrate, is_open, weights_file, witnesses
+from pipelines.speech.active_speaker import Answers, calibrate, follow, is_open, weights_file, witnesses
 from pipelines.speech.assign import Activity, Match, decode_activity, match_voices
 from pipelines.speech.closeups import close_up, squares
 from pipelines.speech.config import SpeechConfig
@@ -58,11 +58,39 @@ def test_answers_are_measured_from_the_faces_own_threshold() -> None:
     assert not calibrate(np.full(200, np.nan), seen).any()
 
 
+def syllables(seconds: float, seed: int) -> tuple[Mouth, np.ndarray]:
+    """A mouth that never stops, and the sound that it makes."""
+    rng = np.random.default_rng(seed)
+    times = np.arange(int(seconds * 1000)) / 1000
+    onsets = np.cumsum(rng.uniform(0.14, 0.4, int(seconds * 6)))
+    gap = (rng.uniform(0.4, 1, len(onsets)) * np.exp(-0.5 * ((times[:, None] - onsets) / 0.05) ** 2)).sum(axis=1)
+    opening = 0.15 * np.interp(np.arange(int(seconds * 25)) / 25, times, gap)
+    points = np.zeros((len(opening), 478, 3))
+    points[:, 263, 0], points[:, 14, 1] = 1.0, opening
+    loud = np.interp(np.arange(int(seconds * 16000)) / 16000, times, gap)
+    return measure_mouth(points, np.ones(len(opening), bool)), (rng.normal(0, 0.1, len(loud)) * loud).astype(np.float32)
+
+
+def test_a_mouth_that_moves_otherwise_than_the_sound_says_less() -> None:
+    (talker, sound), (chewer, _) = syllables(8.0, 1), syllables(8.0, 2)
+    voice = np.ones(200)
+    odds = follow({"A": talker, "B": chewer}, sound, voice)
+    assert (talker.log_odds > 1).mean() > 0.9 and (chewer.log_odds > 1).mean() > 0.9  # by movement both talk
+    inner = slice(10, -10)
+    assert np.median(odds[inner, 0]) > 3.0 and np.median(odds[inner, 1]) < 1.6
+    assert (odds[inner, 0] > odds[inner, 1]).mean() > 0.9
+    silent = follow({"A": talker, "B": chewer}, sound, np.zeros(200))
+    np.testing.assert_array_equal(silent[:, 0], talker.log_odds)  # nobody is heard: nothing to follow
+    unseen = Mouth(np.full(200, np.nan), np.full(200, np.nan), np.zeros(200))
+    assert not follow({"A": unseen}, sound, voice).any()
+
+
 def test_two_witnesses_count_as_their_sum_within_bounds() -> None:
     mouths = {"A": Mouth(np.zeros(3), np.zeros(3), np.array([2.0, -2.0, 1.0]))}
     answers = Answers({"A": np.zeros(3, np.float32)}, {"A": np.array([2.0, -2.0, -0.5])})
-    np.testing.assert_allclose(witnesses(mouths, answers)[:, 0], [3.0, -3.0, 0.5])
-    np.testing.assert_allclose(witnesses(mouths, None)[:, 0], [2.0, -2.0, 1.0])
+    lips = mouths["A"].log_odds[:, None]
+    np.testing.assert_allclose(witnesses(lips, mouths, answers)[:, 0], [3.0, -3.0, 0.5])
+    np.testing.assert_allclose(witnesses(lips, mouths, None)[:, 0], [2.0, -2.0, 1.0])
 
 
 def test_it_is_asked_only_where_the_question_is_open() -> None:
