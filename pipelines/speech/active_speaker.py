@@ -1,8 +1,8 @@
 """Which face says what is heard: evidence of each face, frame by frame, from two witnesses.
 
 One interface, two backends. `lips` is built in, at next to no cost: how much a mouth moves (`pipelines.speech.mouth`),
-and whether it moves as the sound does (`model.metrics.sync_offset.local_fit`, at the lag that fits the whole clip best),
-so that who chews or smiles while another talks is not taken for a speaker. `light_asd` adds a network that looks at the
+and whether it moves as the sound does (`model.metrics.sync_offset.local_fit`, at the lag that fits the clip best), so
+that who chews or smiles while another talks is not taken for a speaker. `light_asd` adds a network that looks at the
 face while it listens. Each gives log-odds of talking; together they count as their sum, held within bounds: two
 witnesses of one mouth err together.
 """
