@@ -180,7 +180,7 @@ def make_clip(spec: ClipSpec, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "preview": media(mp4(spec.frames), "preview.mp4") if spec.video else None,
         "text": "hello",
         "turns": [{"person": "A", "start": 0.0, "end": 0.2, "text": "hello"}],
-        **turn_columns({row["person"]: row["speaking"] for row in rows}),
+        **turn_columns({row["person"]: row["speaking"][: spec.frames] for row in rows}),
         "senior": spec.senior,
         "num_votes": 0,
         "agreement": None,

@@ -242,10 +242,11 @@ def test_time_out(server: FaultServer, waited: list[float]) -> None:
     assert len(waited) == 1
 
 
-@pytest.mark.parametrize("answer", [Answer(body={}, delay_s=1.0), Answer(drop=True), Answer(502, HTML)])
+@pytest.mark.parametrize("answer", [Answer(body={}, delay_s=4.0), Answer(drop=True), Answer(502, HTML)])
 def test_import_whose_answer_is_lost_is_not_sent_twice(server: FaultServer, answer: Answer) -> None:
     server.on("/api/projects/5/import", answer)
-    with Client(server.url, Secret(LEGACY, "x"), timeout_s=0.3, retries=3, sleep=lambda _: None) as client:
+    # Long enough for a busy machine to send the request, too short for the late answer.
+    with Client(server.url, Secret(LEGACY, "x"), timeout_s=2.0, retries=3, sleep=lambda _: None) as client:
         with pytest.raises(LabelServerError):
             client.import_tasks(5, [{"data": {}}])
     assert server.count("/api/projects/5/import") == 1

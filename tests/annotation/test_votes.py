@@ -23,6 +23,7 @@ from rsat_data.errors import DatasetError
 from rsat_data.manifest import read_manifest
 from rsat_data.validate import validate
 from rsat_data.writer import DatasetWriter
+from schemas.version import FORMAT_VERSION
 from tests.annotation.votes_factory import make_vote
 from tests.dataset_factory import ClipSpec, make_dataset
 from tests.rsat_data.test_writer import tree
@@ -87,7 +88,7 @@ def test_a_table_of_format_1_1_is_read_and_added_to(out: Path) -> None:
     assert read_votes(out).equals(votes_table(rows[:1]))
     assert append_votes(out, votes_table(rows)) == 1
     assert read_votes(out).equals(votes_table(rows))
-    assert pq.read_schema(out / VOTES_FILE).metadata[b"rsat_data.format_version"] == b"1.2"
+    assert pq.read_schema(out / VOTES_FILE).metadata[b"rsat_data.format_version"] == FORMAT_VERSION.encode()
 
 
 def test_a_table_that_is_no_table_of_votes_is_named(out: Path) -> None:
