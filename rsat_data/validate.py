@@ -207,7 +207,7 @@ class _Validation:
             self._note("schema", entry.file, None, f"is not a readable Parquet file: {error}")
 
     def _check_rows(self, file: str, start: int, table: pa.Table, spec: Any) -> None:
-        from pipelines.assemble.rows import media_problems
+        from pipelines.assemble.checks import media_problems
         from schemas.validators import row_problems
 
         self.report.checked["values"] += table.num_rows
