@@ -109,6 +109,27 @@ def test_running_again_computes_nothing_and_changes_nothing(dataset: Path, video
     assert {path: path.stat().st_mtime_ns for path in (dataset / ".work/units").rglob("done.json")} == units
 
 
+def test_gates_part_clips_without_computing_anything(
+    dataset: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "gated"
+    shutil.copytree(dataset, out)
+    before = (out / "manifest.jsonl").read_bytes()
+    build = ["build", "--videos", str(videos), "--out", str(out), "--quiet", *OPTIONS]
+    assert run([*build, "--json", "--gate", "q_valid>0.5,clips.q_speech>0.1"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["units_run"], facts["clips"], facts["gated"]) == (0, 1, 0)
+    assert "clips.q_speech>0.1" in (out / "meta/config.yaml").read_text(encoding="utf-8")
+    kept = (out / "manifest.jsonl").read_bytes()
+    assert run([*build, "--gate", "num_frames>9999"]) == 1
+    assert "leave none of 1 clips" in capsys.readouterr().err
+    assert (out / "manifest.jsonl").read_bytes() == kept
+    assert run([*build, "--gate", "q_snyc>0.3"]) != 0
+    assert "q_sync" in capsys.readouterr().err
+    assert run(build) == 0
+    assert (out / "manifest.jsonl").read_bytes() == before
+
+
 def test_killed_and_resumed_gives_the_same_bytes(dataset: Path, videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     shutil.copytree(dataset, out)

@@ -85,7 +85,8 @@ def read_timeline(dataset: Path, clip: str) -> Timeline:
         name = find_id("clip", clip, names, dataset)
     row = clips.by_id(name)
     seconds = float(row["num_frames"]) / float(row["fps"])
-    rows = load(dataset, split=None, columns=_ROW_COLUMNS)
+    there = load(dataset, split=None).columns
+    rows = load(dataset, split=None, columns=[name for name in _ROW_COLUMNS if name in there])  # older ones have fewer
     ids = [row[f"row_id_{side}"] for side in "ab"]
     people = [rows.by_id(one) for one in ids if one is not None]
     artefacts, missing = _speech_of(dataset, name)

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+import schemas
 from rsat_data.cli.inspect import inspect
 from rsat_data.errors import DatasetError, UsageError
 from rsat_data.inspection.timeline import as_json, envelope, read_timeline
+from schemas.version import VERSION_KEY
 from tests.dataset_factory import ClipSpec, make_dataset
+from tests.rsat_data.test_reader import change_manifest
 
 SPECS = (
     ClipSpec("src0", "anna", "ben", frames=75),
@@ -61,6 +65,22 @@ def test_what_is_missing_is_said(dataset: Path) -> None:
     alone = read_timeline(dataset, "src1")
     assert "no speech of this clip" in alone.missing and not alone.persons[0].witnesses
     assert len(alone.persons) == 1 and alone.turn_taking == ()
+
+
+def test_datasets_older_than_the_columns_are_shown(tmp_path: Path) -> None:
+    out, _ = make_dataset(tmp_path, SPECS[:1])
+    for path in sorted((out / "data").glob("*/*.parquet")):
+        table = schemas.TABLES[path.parent.name]
+        young = [column.name for column in table if column.since == "1.3"]
+        assert young
+        old = pq.read_table(path).drop_columns(young)
+        pq.write_table(old.replace_schema_metadata({**old.schema.metadata, VERSION_KEY: b"1.2"}), path)
+    change_manifest(out, lambda entry: entry | {"bytes": (out / entry["file"]).stat().st_size})
+    found = read_timeline(out, "0")
+    assert found.turn_taking == () and [person.scores["q_speaker"] for person in found.persons] == [None, None]
+    assert len(found.persons[1].speaking) == 75
+    result = CliRunner().invoke(inspect, [str(out), "--clip", "0", "--out", str(tmp_path / "old.png")])
+    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize("clip", ["src0", "src1", "src2"])
