@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.ingest.config import IngestConfig
-from pipelines.ingest.run import clip_record, faces_of_shot
+from pipelines.ingest.records import clip_record, faces_of_shot
 from pipelines.ingest.scan import Scan
 from pipelines.ingest.spans import Clip, Run, Skipped, clips_of_shot, runs_of_same_faces
 from pipelines.ingest.timeline import Clock

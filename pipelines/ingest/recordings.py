@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.faces.nets import FaceDetector, FaceLandmarker
-from pipelines.ingest import run as single
+from pipelines.ingest import records
 from pipelines.ingest.align import Alignment, align
 from pipelines.ingest.both_seen import both_seen
 from pipelines.ingest.config import IngestConfig
@@ -107,7 +107,7 @@ def run(context: StageContext, config: IngestConfig) -> Mapping[str, Any]:
     for clip in clips:
         middle = 0.5 * (clip["start_s"] + clip["end_s"])
         clip["offsets"] = {one.person: round(one.clock.offset_near(middle), 6) for one in people}
-    result = {"clips": clips, "skipped": [single.rounded(asdict(span)) for span in skipped]}
+    result = {"clips": clips, "skipped": [records.rounded(asdict(span)) for span in skipped]}
     shots = [[round(one.clock.shared(t), 6) for t in shot] for one in people for shot in one.scan.shots]
     own = [one.person for one in people]
     if written.separation_db < SEPARATION_DB and not all(one.audio for one in people):
@@ -117,12 +117,13 @@ def run(context: StageContext, config: IngestConfig) -> Mapping[str, Any]:
             f"both recordings hear both voices almost alike ({written.separation_db:.0f} dB of separation, "
             f"{SEPARATION_DB:g} needed), so each person's audio is cut out of the mixture"
         )
-    single.write_json(context.out / "source.json", _source_record(context, people, own and channel_facts(own, written)))
-    single.write_json(context.out / "recordings.json", {one.person: _record(one) for one in people})
-    single.write_json(context.out / "shots.json", sorted(shots))
-    single.write_json(context.out / "clips.json", result)
+    channels = own and channel_facts(own, written)
+    records.write_json(context.out / "source.json", _source_record(context, people, channels))
+    records.write_json(context.out / "recordings.json", {one.person: _record(one) for one in people})
+    records.write_json(context.out / "shots.json", sorted(shots))
+    records.write_json(context.out / "clips.json", result)
     if not clips:
-        raise single.no_clip(Path(name), skipped, config)
+        raise records.no_clip(Path(name), skipped, config)
     context.progress(1.0)
     return result | {"notes": [f"{one.person}: {note}" for one in people for note in one.notes]}
 
@@ -148,8 +149,8 @@ def _look_through(
 ) -> Recording:
     video, line = Path(stated["video"]), int(stated["line"])
     with naming(str(context.unit["name"]), line):
-        info = single.check_bounds(video, probe(video, first_frame=False), config, need_audio=False)
-        info = single.check_bounds(video, probe(video), config, need_audio=False)
+        info = records.check_bounds(video, probe(video, first_frame=False), config, need_audio=False)
+        info = records.check_bounds(video, probe(video), config, need_audio=False)
         if info.audio is None and not stated["audio"]:
             raise NoAudioTrack(
                 f"{video.name!r} has no audio track, and no sound file is named for {person}",
@@ -303,7 +304,7 @@ def _record(one: Recording) -> dict[str, Any]:
 def _source_record(context: StageContext, people: list[Recording], channels: Any) -> dict[str, Any]:
     """source.json: facts of A's recording, the bytes of all files, and whose voice each channel holds."""
     first = people[0]
-    record = single.source_record(first.video, context, first.info, first.scan)
+    record = records.source_record(first.video, context, first.info, first.scan)
     files = [path for one in people for path in (one.video, one.audio) if path is not None]
     record["bytes"] = sum(path.stat().st_size for path in files)
     if channels:
