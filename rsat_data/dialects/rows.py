@@ -139,7 +139,7 @@ def write_part(folder: Path, assembled: Assembled) -> None:
         BadDialectFile: a value is none that a body can have; the first ones are named.
     """
     import schemas
-    from pipelines.assemble.rows import media_problems
+    from pipelines.assemble.checks import media_problems
     from rsat_data.publish import CLIPS_FILE, ROWS_FILE
     from schemas.arrow import table_from_rows
     from schemas.validators import row_problems
