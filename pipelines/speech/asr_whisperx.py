@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.speech.asr_faster_whisper import choose_language, forbid_network, open_whisper
-from pipelines.speech.decoding import SAMPLE_RATE, Piece, Span, decode_soundly, most_tokens
+from pipelines.speech.asr_faster_whisper import BATCH, choose_language, forbid_network, open_whisper
+from pipelines.speech.decoding import Piece, Span, cut_out, decode_soundly, most_tokens
 from pipelines.speech.words import Transcript, Word
 from rsat_data.errors import ModelFileError
 from rsat_data.optional import require
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from pipelines.speech.config import SpeechConfig
 
 _log = logging.getLogger(__name__)
-_BATCH = 8
+FRAME_S = 0.01
+"""Step of log-mel frames."""
 
 
 def load_package() -> Any:
@@ -89,7 +90,7 @@ def transcribe(
     if not chunks:
         return Transcript(language=config.language, words=(), timing="none")
     package = load_package()
-    language, doubt = choose_language(model, audio, chunks, config.language)
+    language, doubt = choose_language(model, lambda span: _features(model, audio, span), chunks, config.language)
     model.max_length = 8 + most_tokens(max(end - start for start, end in chunks))  # all that its batches go by
     tokenizer: Any = None
 
@@ -104,7 +105,7 @@ def transcribe(
                 language=language,
                 asr_options={"beam_size": config.beam_size, "temperatures": [0.0], **options},
             )
-            found = pipeline.transcribe(audio, batch_size=_BATCH, language=language)["segments"]
+            found = pipeline.transcribe(audio, batch_size=BATCH, language=language)["segments"]
         tokenizer = pipeline.tokenizer
         return [Piece(span, piece["text"].strip()) for span, piece in zip(spans, found, strict=True)]
 
@@ -114,18 +115,25 @@ def transcribe(
     if aligned is not None:
         return Transcript(language, tuple(aligned), "forced alignment", doubt)
     words = [word for segment in segments for word in _attention_words(model, tokenizer, audio, segment)]
+    model.forget()
     return Transcript(language, tuple(words), "cross-attention" if words else "none", doubt)
+
+
+def _features(model: Any, audio: np.ndarray, span: Span) -> np.ndarray:
+    """Log-mel features (mels, 3000) as whisperx makes them for its decoder: of the stretch and silence up to 30 s."""
+    sound = require("whisperx.audio", needed_for="the whisperx speech backend")
+    part = cut_out(audio, span)
+    mels = model.feat_kwargs.get("feature_size") or 80
+    made = sound.log_mel_spectrogram(part, mels, padding=max(0, sound.N_SAMPLES - len(part)))
+    return np.asarray(made)
 
 
 def _attention_words(model: Any, tokenizer: Any, audio: np.ndarray, segment: dict[str, Any]) -> Iterator[Word]:
     """Times for a text already decoded: dynamic time warping over Whisper's cross-attention."""
     transcribing = require("faster_whisper.transcribe", needed_for="word times")
     start, end = float(segment["start"]), float(segment["end"])
-    part = audio[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
-    features = model.feature_extractor(part)
-    frames = min(features.shape[-1] - 1, model.feature_extractor.nb_max_frames)
-    features = features[..., : model.feature_extractor.nb_max_frames]
-    features = np.pad(features, ((0, 0), (0, model.feature_extractor.nb_max_frames - features.shape[-1])))
+    frames = min(round((end - start) / FRAME_S), model.feature_extractor.nb_max_frames)
+    features = _features(model, audio, (start, end))
     tokens = tokenizer.encode(" " + segment["text"].strip())
     found = model.find_alignment(tokenizer, [tokens], model.encode(features), frames)[0]
     transcribing.merge_punctuations(found, "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、")

@@ -49,6 +49,11 @@ class Piece:
 Decode = Callable[[Sequence[Span], Mapping[str, Any]], list[Piece]]
 
 
+def cut_out(audio: np.ndarray, span: Span) -> np.ndarray:
+    """The samples of a stretch, of (N,) samples at 16 kHz."""
+    return audio[int(span[0] * SAMPLE_RATE) : int(span[1] * SAMPLE_RATE)]
+
+
 def compression(text: str) -> float:
     """Length of a text over the length of its zlib compression, in bytes; 0 for no text."""
     raw = text.strip().encode("utf-8")

@@ -36,14 +36,14 @@ def window_starts(num_samples: int, window: int, hop: int) -> list[int]:
     return starts
 
 
-def segment(network: PyanNet, samples: np.ndarray, *, hop_s: float = 0.5, batch: int = 16) -> Windows:
+def segment(network: PyanNet, samples: np.ndarray, *, hop_s: float = 0.5, batch: int = 32) -> Windows:
     """Posteriors of every window, resampled from the network's 16.875 ms frames to the grid.
 
     Args:
         network: from :func:`model.speech.pyannet.load_pyannet`.
         samples: (N,) float32 at 16 kHz. Shorter than a window: padded with zeros at the end.
         hop_s: distance of the windows in seconds. Rounded to whole grid steps.
-        batch: windows a forward pass.
+        batch: windows a pass of the recurrent layers.
     """
     import torch
 
@@ -56,12 +56,9 @@ def segment(network: PyanNet, samples: np.ndarray, *, hop_s: float = 0.5, batch:
     padded = np.zeros(max(starts[-1] + WINDOW_SAMPLES, len(samples)), dtype=np.float32)
     padded[: len(samples)] = samples
     device = next(network.parameters()).device
-    outputs = []
     with torch.inference_mode():
-        for first in range(0, len(starts), batch):
-            chunk = np.stack([padded[start : start + WINDOW_SAMPLES] for start in starts[first : first + batch]])
-            outputs.append(network(torch.from_numpy(chunk).to(device)).cpu().numpy())
-    raw = np.concatenate(outputs).astype(np.float64)
+        waveform = torch.from_numpy(padded).to(device)
+        raw = network.windows(waveform, starts, window=WINDOW_SAMPLES, batch=batch).cpu().numpy().astype(np.float64)
 
     width = WINDOW_SAMPLES // step
     times = frame_times(raw.shape[1]).numpy()

@@ -192,7 +192,7 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 STAGE = Stage(
     name="speech",
-    version="5",
+    version="6",
     unit="clip",
     config=SpeechConfig,
     run=run,

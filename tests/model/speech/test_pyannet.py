@@ -42,6 +42,21 @@ def test_shapes_and_frame_counts() -> None:
     assert num_frames(990) == 0
 
 
+def test_windows_are_what_each_alone_would_be(checkpoint: Path) -> None:
+    network = load_pyannet(checkpoint)
+    torch.manual_seed(0)
+    waveform = 0.1 * torch.randn(7 * 16000) + 0.3
+    waveform[3 * 16000 : 4 * 16000] *= 20
+    starts = [0, 320, 8000, 16000, 31680]
+    with torch.inference_mode():
+        alone = torch.cat([network(waveform[None, start : start + WINDOW_SAMPLES]) for start in starts])
+        together = network.windows(waveform, starts, window=WINDOW_SAMPLES, batch=3)
+    assert together.shape == alone.shape
+    assert float((together - alone).abs().max()) < 2e-4
+    with pytest.raises(ValueError, match="multiples of 10"):
+        network.windows(waveform, [0, 325], window=WINDOW_SAMPLES)
+
+
 def test_frame_times_are_the_centres_of_what_frames_see() -> None:
     """Changing a sample moves just the convolution outputs whose field holds it."""
     torch.manual_seed(0)
