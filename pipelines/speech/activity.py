@@ -16,7 +16,7 @@ from pipelines.speech.isolate import SAMPLES_PER_FRAME, gate, leading, levels_db
 from pipelines.speech.mouth import Mouth
 from pipelines.speech.segmentation import segment
 from pipelines.speech.turns import drop_short_runs
-from pipelines.speech.voices import columns, count_voices
+from pipelines.speech.voices import columns, count_columns, count_voices
 
 if TYPE_CHECKING:
     from model.speech.pyannet import PyanNet
@@ -48,7 +48,8 @@ class Heard:
     audio_hidden: np.ndarray | None
     """(T * 640,) float32: what they say; None where nobody out of sight does."""
     voices_heard: int | None = None
-    """Voices counted: 0 to 3 (three or more) in a mixture; channels with speech, where there is one a voice."""
+    """Voices counted: 0 to 3 (three or more) in a mixture, or as many as pyannote's pipeline tells apart; channels with
+    speech, where there is one a voice."""
     answers: Answers | None = None
     """What the active speaker network said; None where it was not asked."""
 
@@ -59,6 +60,7 @@ def listen(
     network: PyanNet,
     config: SpeechConfig,
     ask: Callable[[], Answers] | None = None,
+    tell_apart: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Heard:
     """Decide who talks in every frame of a clip.
 
@@ -73,6 +75,7 @@ def listen(
         network: tells voices apart.
         config: options.
         ask: asks the active speaker network; None where it is not to be asked.
+        tell_apart: gives (G, K) posteriors of a mixture's voices on the grid of 20 ms; None: the network does.
     """
     persons = list(mouths)
     num_frames = len(sound.mixture) // SAMPLES_PER_FRAME
@@ -95,10 +98,15 @@ def listen(
         heard = int(sum((voices[:, channel] >= 0.5).sum() >= shortest for channel in range(voices.shape[1])))
         isolation = "channel"
     else:
-        windows = segment(network, sound.mixture, hop_s=config.hop_s)
-        heard = count_voices(windows)
-        voices = to_frames(stitch(windows, speakers=columns(config.speakers, heard)), num_frames) * loud[:, None]
-        voice = _sharpen(to_frames(speech_probability(windows), num_frames), config.voice_threshold) * loud
+        if tell_apart is None:
+            windows = segment(network, sound.mixture, hop_s=config.hop_s)
+            heard = count_voices(windows)
+            grid, anybody = stitch(windows, speakers=columns(config.speakers, heard)), speech_probability(windows)
+        else:
+            grid = tell_apart(sound.mixture)
+            anybody, heard = grid.max(axis=1), count_columns(grid)
+        voices = to_frames(grid, num_frames) * loud[:, None]
+        voice = _sharpen(to_frames(anybody, num_frames), config.voice_threshold) * loud
         lips = follow(mouths, sound.mixture, voice)
         match = match_voices(voices, lips)
         activity = decode_activity(voices, voice, lips, match, mouth_weight=config.mouth_weight)

@@ -28,8 +28,13 @@ class SpeechConfig:
     """Forced alignment of words (whisperx only): where its weights lie on this machine, they give the word times."""
     align_model: str = ""
     """Folder of a wav2vec2 CTC model to align with; empty: whisperx's default for the language, if it is cached."""
+    diariser: Literal["auto", "local", "pyannote"] = "auto"
+    """What tells voices of a mixture apart. local: the segmentation network in windows that are stitched together;
+    pyannote: pyannote.audio's own pipeline; auto: that pipeline where it and its weights are here."""
+    diariser_folder: str = ""
+    """Your own folder of pyannote's pipeline (with its config.yaml); empty: the cache of the Hugging Face hub."""
     speakers: int = 0
-    """Voices told apart in a mixture. 0: as many as are counted, two at least and three at most."""
+    """Voices told apart in a mixture. 0: as many as are counted; by the local way two at least and three at most."""
     hop_s: float = 0.5
     """Distance of the 5 s windows in which speakers are told apart, in seconds."""
     voice_threshold: float = 0.5

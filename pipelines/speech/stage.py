@@ -40,10 +40,22 @@ def key_material(config: SpeechConfig) -> Mapping[str, str]:
     from pipelines.speech.backends import describe
 
     weights = weights_file(config)
-    material = dict(describe(config))
+    material = {**describe(config), **describe_diariser(config)}
     if config.asd_weights and weights:
         material["asd_weights"] = own_weights(Path(weights))
     return material
+
+
+def describe_diariser(config: SpeechConfig) -> dict[str, str]:
+    """What tells voices apart here: its name, and for pyannote's pipeline its version and files."""
+    from pipelines.speech import diarise_pyannote
+    from pipelines.speech.asr_faster_whisper import package_version
+
+    folder = diarise_pyannote.find(config)
+    if folder is None:
+        return {"diariser": "local"}
+    version = package_version("pyannote-audio")
+    return {"diariser": "pyannote", "diariser_version": version, "diariser_files": diarise_pyannote.identity(folder)}
 
 
 def own_weights(path: Path) -> str:
@@ -95,7 +107,7 @@ def run(ctx: StageContext, config: SpeechConfig) -> Mapping[str, Any]:
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, ctx.threads))
     try:
-        heard = listen(sound, mouths, network, config, ask)
+        heard = listen(sound, mouths, network, config, ask, _teller(config, material["device"]))
     finally:
         torch.set_num_threads(before)
     ctx.progress(0.4)
@@ -165,6 +177,16 @@ def _asker(
 
     path = ctx.model(MODEL) if weights == MODEL else Path(weights)
     return lambda: ask(ctx.inputs["faces"], mixture, mouths, path)
+
+
+def _teller(config: SpeechConfig, device: str) -> Callable[[np.ndarray], np.ndarray] | None:
+    """What tells voices apart in place of the segmentation network; None where that does."""
+    from pipelines.speech import diarise_pyannote
+
+    folder = diarise_pyannote.find(config)
+    if folder is None:
+        return None
+    return lambda mixture: diarise_pyannote.tell_apart(mixture, folder, device, config.speakers)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -35,6 +35,11 @@ def count_voices(windows: Windows) -> int:
     return 2 if (locals_heard > 1).sum() >= SECOND_SHARE * with_speech else 1
 
 
+def count_columns(grid: np.ndarray) -> int:
+    """Voices that talk for long enough to count, of (G, K) posteriors of the whole clip."""
+    return int(((grid > 0.5).sum(axis=0) * GRID_STEP_S >= LEAST_S).sum())
+
+
 def columns(asked: int, counted: int) -> int:
     """How many voices to tell apart: what was asked for; if 0, what was counted, but two at least.
 
