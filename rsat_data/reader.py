@@ -462,7 +462,8 @@ class Row(Mapping[str, Any]):
         cell = self[name]
         if cell is None or cell["bytes"] is None:
             raise DatasetError(
-                f"{self!r} has no {name}.", hint="Synthetic datasets made without rendering hold codes and sound only."
+                f"{self!r} has no {name}.",
+                hint="Rows of people who are heard and not seen, and synthetic ones never rendered, hold no pictures.",
             )
         data: bytes = cell["bytes"]
         return data

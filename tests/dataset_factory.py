@@ -41,6 +41,8 @@ class ClipSpec:
     senior: str = "unknown"
     video: bool = True
     seed: int = 0
+    unseen: str = ""
+    """Letter of somebody who is heard and not in the picture."""
 
     @property
     def clip_id(self) -> str:
@@ -83,6 +85,13 @@ def media(data: bytes, name: str) -> dict[str, Any]:
     return {"bytes": data, "path": name}
 
 
+OF_A_FACE = (
+    "image", "video", "matte", "photometric", "q_sync", "q_sync_offset_ms", "q_blur", "q_face_px", "q_yaw_p95_deg",
+    "q_reprojection", "q_photometric", "q_confidence", "q_speaker",
+)  # fmt: skip
+"""Columns that are null for somebody who is not in the picture."""
+
+
 def make_row(spec: ClipSpec, person: str) -> dict[str, Any]:
     """One row of triplets, without a final split."""
     frames = spec.frames
@@ -94,6 +103,8 @@ def make_row(spec: ClipSpec, person: str) -> dict[str, Any]:
     valid = np.arange(frames) != frames - 1
     name = ids.row_id(spec.clip_id, person)
     labelled = (spec.kinship, spec.status) != ("unknown", "unknown")
+    unseen = person == spec.unseen
+    valid = valid & (not unseen)
     return {
         "row_id": name,
         "clip_id": spec.clip_id,
@@ -128,7 +139,7 @@ def make_row(spec: ClipSpec, person: str) -> dict[str, Any]:
         "camera": {"fx": 100.0, "fy": 100.0, "cx": 16.0, "cy": 16.0, "width": SIDE, "height": SIDE},
         "valid": valid,
         "reprojection_px": np.where(valid, rng.random(frames), np.nan).astype(np.float32),
-        "invalid_reason": np.where(valid, "", "lost").tolist(),
+        "invalid_reason": np.where(valid, "", "off_screen" if unseen else "lost").tolist(),
         "confidence": np.where(valid, 0.9, 0.0).astype(np.float32),
         "photometric": np.where(valid, 0.03, np.nan).astype(np.float32) if person == "A" else None,
         "image": media(jpeg(spec.seed), f"{name}.jpg"),
@@ -160,6 +171,7 @@ def make_row(spec: ClipSpec, person: str) -> dict[str, Any]:
             "config_hash": "c0ffee",
             "model_hashes": [{"name": "face_landmarker", "sha256": "00" * 32}],
         },
+        **(dict.fromkeys(OF_A_FACE) if unseen else {}),
     }
 
 

@@ -169,7 +169,9 @@ def mean_of(samples: Sequence[Figure]) -> Figure:
 
 
 def figures_of(sample: Sample, keys: Sequence[Key]) -> dict[Key, Figure]:
-    """Measures of a sample."""
+    """Measures of a sample; none of somebody of whom no frame counts, such as one who is heard and not seen."""
+    if not sample.truth.mask.any():
+        return dict.fromkeys(keys, Figure(None, 0.0, "no frame counts"))
     return {(role, name, group): REGISTRY[name](sample, group, role) for role, name, group in keys}
 
 

@@ -164,7 +164,7 @@ def run_export(options: ExportOptions) -> int:
     dialect = register.get(options.format)
     if not dialect.writes:
         raise UsageError(f"The format {dialect.name} can be read only.")
-    rows = _chosen(options)
+    rows, unseen = _chosen(options, conversations=dialect.name == "dualtalk")
     dest = options.dest.resolve()
     if dest.is_relative_to(options.out.resolve()) or options.out.resolve().is_relative_to(dest):
         raise UsageError("DEST must not lie in the dataset, nor the dataset in it.", hint="Name another folder.")
@@ -202,6 +202,7 @@ def run_export(options: ExportOptions) -> int:
             hint="Formats differ in what they need: see rsat-data export --help.",
         )
     facts = {
+        "without_valid_frames": unseen,
         "dest": str(options.dest),
         "format": dialect.name,
         "head": converter.target,
@@ -212,15 +213,34 @@ def run_export(options: ExportOptions) -> int:
         click.echo(json.dumps(facts, indent=1))
     else:
         click.echo(f"{len(done)} rows in {options.dest}, codes of {converter.target}")
+        if unseen:
+            click.echo(
+                f"{len(unseen)} rows without one valid frame are left out (people heard and not seen, faces never"
+                " tracked); --row ID writes them all the same."
+            )
     return EXIT_QUARANTINE if failed else EXIT_OK
 
 
-def _chosen(options: ExportOptions) -> list[Row]:
+def _chosen(options: ExportOptions, *, conversations: bool) -> tuple[list[Row], list[str]]:
+    """Rows to write, and ids of those left out because nobody was ever seen in them, their codes at rest.
+
+    Args:
+        options: name rows or a split.
+        conversations: the format holds both people of a clip, and the sound of one who is not seen.
+    """
     data = load(options.out, options.split, None)  # type: ignore[arg-type]
     if not options.rows:
         if not len(data):
             raise UsageError(f"{options.out} has no rows" + (f" in {options.split}." if options.split else "."))
-        return list(data)
+        everything = list(data)
+        if conversations:
+            return everything, []
+        unseen = [str(row["row_id"]) for row in everything if not np.any(row["valid"])]
+        if len(unseen) == len(everything):
+            raise UsageError(
+                f"None of the {len(everything)} rows of {options.out} has a valid frame.", hint="Name some by --row."
+            )
+        return [row for row in everything if str(row["row_id"]) not in unseen], unseen
     rows = []
     for name in dict.fromkeys(options.rows):
         try:
@@ -230,7 +250,7 @@ def _chosen(options: ExportOptions) -> list[Row]:
                 f"{options.out} has no row {name!r}.",
                 hint="Row ids: [row['row_id'] for row in rsat_data.load('OUT', None)]",
             ) from error
-    return rows
+    return rows, []
 
 
 class Converter:

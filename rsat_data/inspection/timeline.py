@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from rsat_data.workspace import WORK_DIR
 ENVELOPE_S = 0.01
 """Step of the waveform's envelope."""
 _ROW_COLUMNS = (
-    "row_id", "clip_id", "person", "speaking", "valid", "jaw", "words", "audio_isolation", "subject_id",
-    "q_sync", "q_sync_offset_ms", "q_snr_db", "q_face_px", "q_valid", "q_speaker",
+    "row_id", "clip_id", "person", "speaking", "valid", "invalid_reason", "jaw", "words", "audio_isolation",
+    "subject_id", "q_sync", "q_sync_offset_ms", "q_snr_db", "q_face_px", "q_valid", "q_speaker",
 )  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def read_timeline(dataset: Path, clip: str) -> Timeline:
         seconds=seconds,
         fps=float(row["fps"]),
         envelope=envelope(np.asarray(row.audio()), int(row["sample_rate"])),
-        persons=tuple(_person(one, artefacts) for one in people),
+        persons=tuple(_person(one, _own(artefacts, one, people)) for one in people),
         words=tuple(dict(word) for word in people[0]["words"]),
         turn_taking=tuple(dict(one) for one in _cell(row, "turn_taking") or ()),
         facts={key: _cell(row, key) for key in ("source_id", "language", "q_assignment", "q_overlap", "gap_share")},
@@ -108,15 +108,29 @@ def _cell(row: Row, name: str) -> Any:
     return row[name] if name in row else None
 
 
-def _person(row: Row, artefacts: Mapping[str, np.ndarray]) -> Person:
+def _own(artefacts: Mapping[str, np.ndarray], row: Row, people: Sequence[Row]) -> dict[str, np.ndarray]:
+    """What the speech stage left of one person.
+
+    It calls whoever is alone in a clip A, whatever their letter in the recording; the one who is not seen has only what
+    was heard of somebody out of sight.
+    """
+    keys = {"posterior": "posterior", "lips": "lips_log_odds", "asd": "asd"}
+    if _unseen(row):
+        return {"posterior": artefacts["hidden"]} if "hidden" in artefacts else {}
+    letter = "A" if any(_unseen(one) for one in people) else str(row["person"])
+    return {name: artefacts[f"{key}_{letter}"] for name, key in keys.items() if f"{key}_{letter}" in artefacts}
+
+
+def _unseen(row: Row) -> bool:
+    reasons = _cell(row, "invalid_reason")
+    return reasons is not None and len(reasons) > 0 and set(reasons) == {"off_screen"}
+
+
+def _person(row: Row, left: Mapping[str, np.ndarray]) -> Person:
     valid = np.asarray(row["valid"], bool)
     letter = str(row["person"])
     jaw = np.degrees(np.asarray(row["jaw"], np.float64)[:, 0])
-    found = {
-        name: artefacts[f"{key}_{letter}"]
-        for name, key in (("posterior", "posterior"), ("lips", "lips_log_odds"), ("asd", "asd"))
-        if f"{key}_{letter}" in artefacts and len(artefacts[f"{key}_{letter}"]) == len(valid)
-    }
+    found = {name: track for name, track in left.items() if len(track) == len(valid)}
     return Person(
         letter,
         np.asarray(row["speaking"], bool),

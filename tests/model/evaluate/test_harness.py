@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -254,6 +255,17 @@ def test_measures_on_the_face_see_the_face_only(head: HeadModel) -> None:
     assert value(report, "zero", "fdd_codetalker", "face") > 0  # moves less than the truth: positive
     lips = next(m for m in report.measures if m.id == "lve_codetalker")
     assert lips.vertex_count == len(head.groups["lips"]) and len(lips.vertex_sha256) == 64
+
+
+def test_people_who_are_never_seen_count_nowhere(head: HeadModel) -> None:
+    talks = [talk(i, frames=60, num_expression=head.num_expression, head_model=head.id) for i in range(3)]
+    half = [replace(one, valid={**one.valid, "B": np.zeros(60, bool)}) for one in talks]
+    config = EvaluateConfig(reference_s=0.4, rounds=100, metrics=("lve_codetalker", "mve", "fdd_codetalker", "mse"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = evaluate({"test": half}, [], head, config)
+    assert report.sizes[0].frames["all"] == 3 * (60 - 10)
+    assert np.isfinite(value(report, "zero", "lve_codetalker", "face"))
 
 
 def test_half_against_half_by_hand() -> None:

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from pipelines.assemble import ids
 from rsat_data.cli import run
 from rsat_data.dialects.register import DIALECTS
 from rsat_data.dialects.rows import speaking_of
 from rsat_data.dialects.track import family
 from rsat_data.reader import Row, load
-from tests.dataset_factory import make_dataset
+from tests.dataset_factory import ClipSpec, make_dataset
 from tests.rsat_data.dialects.conftest import vhap_folder, wav
 from tests.rsat_data.dialects.test_vhap_npz import FRAMES, tracked
 
@@ -194,3 +195,19 @@ def test_sound_that_is_longer_than_the_codes_is_refused(
     command = ["import", "--format", "vhap-npz", str(path), "--audio", str(sound), "--out", str(tmp_path / "out")]
     assert run(command) == 1
     assert "the codes last 20 frames (0.80 s), the sound long.wav 50.0 frames" in capsys.readouterr().err
+
+
+def test_rows_of_people_who_are_not_seen_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    specs = [ClipSpec("src0", "anna", "ben", unseen="B"), ClipSpec("src1", "anna", "carl", seed=3)]
+    out, _ = make_dataset(tmp_path, specs)
+    unseen = ids.row_id(specs[0].clip_id, "B")
+    assert run(["export", "--format", "vhap-npz", "--own-codes", str(out), str(tmp_path / "all"), "--quiet"]) == 0
+    assert "1 rows without one valid frame" in capsys.readouterr().out
+    written = {path.name for path in (tmp_path / "all").iterdir()}
+    assert len(written) == 3 and unseen not in written
+    named = ["export", "--format", "vhap-npz", "--own-codes", "--row", unseen, "--quiet"]
+    assert run([*named, str(out), str(tmp_path / "one")]) == 0
+    assert [path.name for path in (tmp_path / "one").iterdir()] == [unseen]
+    assert run(["export", "--format", "dualtalk", "--own-codes", str(out), str(tmp_path / "talk"), "--quiet"]) == 0
+    talk = {path.name for path in (tmp_path / "talk").iterdir()}
+    assert f"{specs[0].clip_id}_speaker2.wav" in talk and f"{specs[0].clip_id}_speaker2.npz" not in talk

@@ -53,6 +53,21 @@ def test_the_numbers_are_those_of_the_dataset(dataset: Path) -> None:
     assert np.array_equal(invalid, ~found.persons[0].valid)
 
 
+def test_letters_of_the_recording_are_not_those_of_the_stage(tmp_path: Path) -> None:
+    spec = ClipSpec("src0", "anna", "ben", frames=75, unseen="A")
+    out, _ = make_dataset(tmp_path, [spec])
+    folder = out / ".work" / "units" / "speech" / "ab" / "abc"
+    folder.mkdir(parents=True)
+    (folder / "done.json").write_text(json.dumps({"unit": {"clip_id": spec.clip_id}}))
+    seen, hidden = np.linspace(0, 1, 75), np.linspace(1, 0, 75)
+    np.savez(folder / "speech.npz", posterior_A=seen, lips_log_odds_A=seen, hidden=hidden)
+    anna, ben = read_timeline(out, spec.clip_id).persons
+    assert set(anna.witnesses) == {"posterior"}
+    np.testing.assert_array_equal(anna.witnesses["posterior"], hidden)
+    assert set(ben.witnesses) == {"posterior", "lips"}
+    np.testing.assert_array_equal(ben.witnesses["posterior"], seen)
+
+
 def test_clips_by_number_and_beginning(dataset: Path) -> None:
     names = {read_timeline(dataset, str(number)).clip_id for number in range(3)}
     assert names == {spec.clip_id for spec in SPECS}
