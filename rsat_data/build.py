@@ -219,12 +219,19 @@ class Line:
             self.barriers.settle(clip)
             yield from self._advance(clip)
 
+    def _take_notes(self, unit: Unit, summary: Mapping[str, Any]) -> None:
+        """What the owner of the clip's recording should know, once a recording."""
+        source = next(one for one in self.result.sources if one["source_id"] == unit.fields["source_id"])
+        source["notes"] += [note for note in summary.get("notes", ()) if note not in source["notes"]]
+
     def _succeed(self, unit: Unit, stage: str, key: str, summary: Mapping[str, Any]) -> Iterable[Task]:
         unit.keys[stage] = key
         self._count(stage, unit)
         if unit.kind == "dataset":
             yield from self._hand_out(unit, stage, key)
             return
+        if unit.kind == "clip":
+            self._take_notes(unit, summary)
         if stage == self.last:
             self.result.clip_dirs.append(self.workspace.unit_dir(stage, key))
         if "clips" in summary:

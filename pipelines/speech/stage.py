@@ -164,7 +164,13 @@ def run(ctx: StageContext, config: SpeechConfig) -> Mapping[str, Any]:
     )
     ctx.progress(1.0)
     spoken = {person: values["speaking_s"] for person, values in persons.items()}
-    return {"language": transcript.language, "words": len(words), "turns": len(turns), "speaking_s": spoken}
+    return {
+        "language": transcript.language,
+        "words": len(words),
+        "turns": len(turns),
+        "speaking_s": spoken,
+        "notes": [f"language {transcript.doubt.split(' (')[0]}"] if transcript.doubt else [],
+    }
 
 
 def _asker(

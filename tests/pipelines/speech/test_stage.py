@@ -168,7 +168,7 @@ def test_language_of_the_sidecar_is_used(context, telephone_call, lips_truth) ->
     result = read(ctx.out)[0]
     assert result["language"] == "en" and result["language_doubt"] == ""
     wrong = context(telephone_call[0], lips_truth, start_s=START_S, metadata={"language": "de"})
-    STAGE.run(wrong, PLAIN)
+    assert STAGE.run(wrong, PLAIN)["notes"] == ["language asked for de, heard en"]
     result = read(wrong.out)[0]
     assert result["language"] == "de" and result["language_doubt"].startswith("asked for de, heard en")
     with pytest.raises(UnsupportedSource, match="'tlh'"):
