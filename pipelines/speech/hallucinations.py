@@ -53,6 +53,8 @@ _LISTED = """
     字幕由 amara org 社群提供|谢谢观看|感谢观看|시청해주셔서 감사합니다|구독과 좋아요 부탁드립니다|mbc 뉴스 이덕영입니다
     altyazı m k|izlediğiniz için teşekkürler|music|applause|laughter|музыка|musik|musique|música
 """
+_PILE, _INSTANT_S = 4, 0.1
+"""So many words that begin within so many seconds were not said."""
 KNOWN_PHRASES = frozenset(phrase.strip() for phrase in _LISTED.replace("\n", "|").split("|") if phrase.strip())
 """Phrases that Whisper is known to write over silence and music, in the form of :func:`plain`."""
 
@@ -96,6 +98,8 @@ def remove(words: Sequence[Word], voice: np.ndarray, *, fps: float = 25.0) -> tu
             reasons[index] = "silence"
     for index in _loops([plain(word.word) for word in words]):
         reasons[index] = reasons[index] or "repetition"
+    for index in _piles(words):
+        reasons[index] = reasons[index] or "rate"
     left = [index for index, reason in enumerate(reasons) if not reason]
     for stretch in _stretches(words, left):
         said = [words[index] for index in stretch]
@@ -134,6 +138,18 @@ def _loops(texts: Sequence[str]) -> set[int]:
                 first = stop
             else:
                 first += 1
+    return found
+
+
+def _piles(words: Sequence[Word]) -> set[int]:
+    """Numbers of words of which several begin at one instant: text beyond the end of the sound, with no time left."""
+    found: set[int] = set()
+    for first, word in enumerate(words):
+        stop = first
+        while stop < len(words) and words[stop].start - word.start <= _INSTANT_S:
+            stop += 1
+        if stop - first >= _PILE:
+            found.update(range(first, stop))
     return found
 
 

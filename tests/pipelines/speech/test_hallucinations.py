@@ -91,3 +91,13 @@ def test_a_real_recogniser_made_to_write_over_sounds_without_words(whisper_folde
         written += len(found.words)
         assert remove(clean_words(found.words, seconds), voice)[0] == []
     assert written  # or this would prove nothing
+
+
+def test_words_piled_up_at_the_end_were_not_said() -> None:
+    said = [Word(text, 0.4 * index, 0.4 * index + 0.3, 0.9) for index, text in enumerate("we want to be heard".split())]
+    piled = [Word(text, 1.96, 2.0, 0.95) for text in "I am going to leave the building".split()]
+    kept, removed = remove([*said, *piled], np.ones(50))
+    assert kept == said
+    assert [(one.text, one.reason) for one in removed] == [("I am going to leave the building", "rate")]
+    kept, removed = remove([*said, *piled[:3]], np.ones(50))  # two people at once: times do collapse a little
+    assert len(kept) == 8 and not removed
